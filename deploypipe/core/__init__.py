@@ -1,0 +1,1 @@
+"""What every room may import: artifacts, shelves, options, errors, files, progress."""

@@ -1,0 +1,198 @@
+"""Options are the constructor's parameters: one place for types, defaults, errors and schema.
+
+``build(Percentile, {"share": 99.9}, "steps[5].quantize.calibrator")`` checks the mapping against the
+constructor of ``Percentile`` and calls it.  Every error names the path, what was expected and what
+came.  The same models give the JSON Schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import pydantic
+from pydantic_core import ErrorDetails
+
+from deploypipe.core.errors import UserError, did_you_mean
+
+T = TypeVar("T")
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+_EXPECTED = {
+    "int_type": "int",
+    "int_from_float": "int",
+    "float_type": "float",
+    "string_type": "str",
+    "bool_type": "bool",
+    "list_type": "list",
+    "tuple_type": "list",
+    "dict_type": "mapping",
+    "model_type": "mapping",
+    "path_type": "path",
+}
+
+
+@functools.cache
+def model_of(cls: type) -> type[pydantic.BaseModel]:
+    """The pydantic model of a class's constructor: one field per parameter."""
+    constructor = cls.__init__  # type: ignore[misc]
+    hints = typing.get_type_hints(constructor, include_extras=True)
+    if dataclasses.is_dataclass(cls):
+        hints = typing.get_type_hints(cls, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in list(inspect.signature(constructor).parameters.items())[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        fields[name] = (hints.get(name, Any), _default(cls, name, parameter))
+    config = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    return pydantic.create_model(cls.__name__, __config__=config, **fields)
+
+
+def _default(cls: type, name: str, parameter: inspect.Parameter) -> Any:
+    if dataclasses.is_dataclass(cls):
+        for field in dataclasses.fields(cls):
+            if field.name == name and field.default_factory is not dataclasses.MISSING:
+                return pydantic.Field(default_factory=field.default_factory)
+    return ... if parameter.default is parameter.empty else parameter.default
+
+
+def build(cls: type[T], given: Mapping[str, Any] | None, where: str) -> T:
+    """Call ``cls`` with ``given`` after checking it.
+
+    Raises:
+        UserError: an option is unknown, missing or of the wrong type; says where.
+    """
+    model = check(model_of(cls), dict(given or {}), where)
+    values = {name: getattr(model, name) for name in type(model).model_fields}
+    try:
+        return cls(**values)
+    except ValueError as error:  # a range check in __post_init__
+        raise UserError(str(error), where=where) from error
+
+
+def check(model: type[M], given: Any, where: str) -> M:
+    """Validate plain data (as YAML or JSON gives it) against a pydantic model.
+
+    Raises:
+        UserError: the first error, with its path and, for a typo, the nearest name.
+    """
+    try:
+        text = json.dumps(given, default=str)
+        return model.model_validate_json(text, strict=True)
+    except pydantic.ValidationError as error:
+        raise _explain(error.errors()[0], model, where) from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"not plain data: {error}", where=where) from error
+
+
+def _explain(error: ErrorDetails, model: type[pydantic.BaseModel], where: str) -> UserError:
+    path = where + "".join(_step(part, where) for part in error["loc"])
+    inner = error.get("ctx", {}).get("error")
+    if isinstance(inner, _Nested):
+        inside = f"{path}.{inner.error.where}" if inner.error.where else path
+        return UserError(inner.error.what, where=inside, then=inner.error.then)
+    match error["type"]:
+        case "extra_forbidden":
+            known = _known_at(model, error["loc"][:-1])
+            word = str(error["loc"][-1])
+            parent = where + "".join(_step(part, where) for part in error["loc"][:-1])
+            return UserError(f"unknown option '{word}', {did_you_mean(word, known)}", where=parent)
+        case "missing":
+            return UserError("required, but not given", where=path)
+        case kind if kind in _EXPECTED:
+            return UserError(f"expected {_EXPECTED[kind]}, got {error['input']!r}", where=path)
+        case "literal_error" | "enum":
+            expected = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
+            word = str(error["input"])
+            hint = did_you_mean(word, expected.split(", "))
+            return UserError(f"expected one of {expected}, got {word!r}; {hint}", where=path)
+        case _:
+            message = error["msg"].removeprefix("Value error, ")
+            message = message[:1].lower() + message[1:]
+            return UserError(f"{message}, got {error['input']!r}", where=path)
+
+
+def _step(part: int | str, where: str) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if where else part
+
+
+def _known_at(model: type[pydantic.BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """Field names of the (nested) model that ``loc`` leads to."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        nested = _model_in(field.annotation) if field else None
+        if nested is None and not isinstance(part, int):
+            break
+        model = nested or model
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
+    candidates = [annotation, *typing.get_args(annotation)]
+    models = (c for c in candidates if isinstance(c, type) and issubclass(c, pydantic.BaseModel))
+    return next(models, None)
+
+
+class _Nested(ValueError):
+    """Carries a finished error of ours through pydantic."""
+
+    def __init__(self, error: UserError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+def through_pydantic(error: UserError) -> ValueError:
+    """Wrap an explained error, so that it leaves a pydantic validator unchanged."""
+    return _Nested(error)
+
+
+def values_of(instance: object) -> dict[str, Any]:
+    """The options that rebuild ``instance``, as plain JSON; the part of the cache key that it is."""
+    model = model_of(type(instance))
+    given = {name: getattr(instance, name) for name in model.model_fields}
+    return {name: _plain(value) for name, value in given.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if dataclasses.is_dataclass(value):
+        return {_name(type(value)): values_of(value)}
+    return str(value)
+
+
+def _name(cls: type) -> str:
+    return cls.__module__.rsplit(".", 1)[-1].replace("_", "-")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionLine:
+    """One option as a person reads it."""
+
+    name: str
+    type: str
+    default: str
+
+
+def describe(cls: type) -> list[OptionLine]:
+    """The options of a class, for ``deploypipe list`` and ``plan``."""
+    lines = []
+    for name, field in model_of(cls).model_fields.items():
+        kind = field.annotation
+        text = getattr(kind, "__name__", str(kind)) if not typing.get_args(kind) else str(kind)
+        default = "required" if field.is_required() else json.dumps(_plain(field.get_default(call_default_factory=True)))
+        lines.append(OptionLine(name, text.replace("typing.", ""), default))
+    return lines

@@ -1,0 +1,113 @@
+"""Progress on standard error: bars with an estimate on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """A running piece of work that can say how far it is."""
+
+    def advance(self, steps: float = 1, note: str = "") -> None: ...
+
+
+class Progress(ABC):
+    """Where stages tell how far they are.  Never writes to standard output."""
+
+    @abstractmethod
+    def task(self, label: str, total: float) -> _TaskContext:
+        """A context manager giving a :class:`Task`; ``total`` is in the unit of ``advance``."""
+
+    def say(self, text: str) -> None:
+        """One line for the log."""
+        print(text, file=sys.stderr, flush=True)
+
+
+class _TaskContext(Protocol):
+    def __enter__(self) -> Task: ...
+    def __exit__(self, *error: object) -> bool | None: ...
+
+
+class Silent(Progress):
+    """Says nothing."""
+
+    @contextmanager
+    def task(self, label: str, total: float) -> Iterator[Task]:
+        yield _Nothing()
+
+    def say(self, text: str) -> None:
+        pass
+
+
+class _Nothing:
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        pass
+
+
+class Lines(Progress):
+    """For logs: a line every ``every`` seconds with the share done and the time left."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        self.every = every
+
+    @contextmanager
+    def task(self, label: str, total: float) -> Iterator[Task]:
+        yield _Line(label, total, self)
+
+
+class _Line:
+    def __init__(self, label: str, total: float, owner: Lines) -> None:
+        self.label, self.total, self.owner = label, total, owner
+        self.done, self.start = 0.0, time.monotonic()
+        self.last = self.start
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.done += steps
+        now = time.monotonic()
+        if now - self.last < self.owner.every:
+            return
+        self.last = now
+        left = (now - self.start) * (self.total - self.done) / max(self.done, 1e-9)
+        share = self.done / self.total if self.total else 1.0
+        self.owner.say(f"  {self.label}: {share:4.0%}, about {left:.0f} s left {note}".rstrip())
+
+
+class Bars(Progress):
+    """Bars for a person at a terminal."""
+
+    @contextmanager
+    def task(self, label: str, total: float) -> Iterator[Task]:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (
+            TextColumn("  {task.description:<22}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+        )
+        with RichProgress(*columns, console=Console(stderr=True), transient=True) as rich:
+            yield _Bar(rich, rich.add_task(label, total=total, note=""))
+
+
+class _Bar:
+    def __init__(self, rich: object, task: object) -> None:
+        self.rich, self.task_id = rich, task
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        update = {"note": note} if note else {}
+        self.rich.update(self.task_id, advance=steps, **update)  # type: ignore[attr-defined]
+
+
+def for_stderr() -> Progress:
+    """Bars on a terminal, lines in a log."""
+    return Bars() if sys.stderr.isatty() else Lines()

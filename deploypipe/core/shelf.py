@@ -1,0 +1,240 @@
+"""The only registry: a shelf is a folder, and the name of a thing is the name of its file.
+
+``deploypipe/graph/passes/drop_dead_channels.py`` holds ``class DropDeadChannels(GraphPass)`` and is
+``drop-dead-channels`` in the recipe.  Names are read without importing anything.  Things from outside
+the package arrive by an entry point (group ``deploypipe.<kind>``) or by a file named under
+``plugins:`` in the recipe.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from deploypipe.core import options
+from deploypipe.core.errors import UserError, did_you_mean, needs_extra
+
+T = TypeVar("T")
+
+EXTRA_OF = {
+    "torch": "torch",
+    "onnxscript": "torch",
+    "PIL": "images",
+    "pyarrow": "images",
+    "tokenizers": "text",
+    "sklearn": "demo",
+}
+"""Module -> the extra of this package that installs it."""
+
+ALL: dict[str, Shelf[Any]] = {}
+"""Every shelf whose room has been imported, by kind."""
+
+
+def kebab(name: str) -> str:
+    """``drop_dead_channels`` -> ``drop-dead-channels``."""
+    return name.replace("_", "-")
+
+
+def camel(name: str) -> str:
+    """``drop_dead_channels`` -> ``DropDeadChannels``."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+@dataclass
+class Shelf(Generic[T]):
+    """The things of one kind: those in ``package``, those of entry points, those added by hand."""
+
+    kind: str
+    package: str
+    base: type[T]
+    added: dict[str, type[T]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ALL[self.kind] = self
+
+    def names(self) -> list[str]:
+        """All names, sorted; imports no plug-in."""
+        return sorted({*self._files(), *self._entry_points(), *self.added})
+
+    def get(self, name: str, where: str = "") -> type[T]:
+        """The class called ``name``.
+
+        Raises:
+            UserError: no such name.
+            EnvironmentLacks: the file needs a package that is not installed.
+        """
+        if name in self.added:
+            return self.added[name]
+        try:
+            if name in self._files():
+                module = importlib.import_module(f"{self.package}.{self._files()[name]}")
+                return cast(type[T], getattr(module, camel(self._files()[name])))
+            if name in self._entry_points():
+                return cast(type[T], self._entry_points()[name].load())
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing not in EXTRA_OF:
+                raise
+            raise needs_extra(f"{self.kind} '{name}'", missing, EXTRA_OF[missing]) from error
+        raise UserError(
+            f"unknown {self.kind} '{name}', {did_you_mean(name, self.names())}", where=where or None
+        )
+
+    def build(self, spec: object, where: str = "") -> T:
+        """Make a thing from ``"name"``, ``{"name": {option: value}}`` or a thing already made."""
+        if isinstance(spec, self.base):
+            return spec
+        name, given = self.split(spec, where)
+        cls = self.get(name, where)
+        return options.build(cls, given, f"{where}.{name}" if where else name)
+
+    def split(self, spec: object, where: str = "") -> tuple[str, Mapping[str, Any]]:
+        """``spec`` as a name and its options."""
+        if isinstance(spec, str):
+            return spec, {}
+        if isinstance(spec, Mapping) and len(spec) == 1:
+            name, given = next(iter(spec.items()))
+            if given is None or isinstance(given, Mapping):
+                return str(name), given or {}
+            where = f"{where}.{name}" if where else str(name)
+            raise UserError(f"expected a mapping of options, got {given!r}", where=where)
+        raise UserError(
+            f"expected the name of a {self.kind} or one name with its options, got {spec!r}",
+            where=where or None,
+            then=f"Known: {', '.join(self.names())}",
+        )
+
+    def name_of(self, thing: T | type[T]) -> str:
+        """The name that the user types for a thing or its class."""
+        cls = thing if isinstance(thing, type) else type(thing)
+        for name, known in self.added.items():
+            if known is cls:
+                return name
+        return kebab(cls.__module__.rsplit(".", 1)[-1])
+
+    def spec(self, thing: T) -> dict[str, Any]:
+        """The spec that rebuilds ``thing``: its name and all its options, as plain JSON."""
+        return {self.name_of(thing): options.values_of(thing)}
+
+    def add(self, cls: type[T], name: str | None = None) -> None:
+        """Put a class from outside the package on the shelf."""
+        self.added[name or kebab(_snake(cls.__name__))] = cls
+
+    def summary(self, name: str) -> str:
+        """First line of the class's docstring."""
+        return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of a spec: a name, or a name with options."""
+        variants: list[dict[str, Any]] = [{"enum": self.names()}]
+        for name in self.names():
+            body = options.model_of(self.get(name)).model_json_schema()
+            body.pop("title", None)
+            properties = {name: {"anyOf": [body, {"type": "null"}]}}
+            variants.append(
+                {
+                    "type": "object",
+                    "properties": properties,
+                    "required": [name],
+                    "additionalProperties": False,
+                    "description": self.summary(name),
+                }
+            )
+        return {"anyOf": variants}
+
+    def _files(self) -> dict[str, str]:
+        return _files_of(self.package)
+
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return _entry_points_of(f"deploypipe.{self.kind}")
+
+
+@functools.cache
+def _files_of(package: str) -> dict[str, str]:
+    spec = importlib.util.find_spec(package)
+    paths = list(spec.submodule_search_locations or []) if spec else []
+    modules = (m.name for m in pkgutil.iter_modules(paths) if not m.name.startswith("_"))
+    return {kebab(name): name for name in modules}
+
+
+@functools.cache
+def _entry_points_of(group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=group)}
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+class OneOf:
+    """Annotation for an option that is itself a spec: ``Annotated[Calibrator, OneOf(CALIBRATORS)]``."""
+
+    def __init__(self, shelf: Shelf[Any]) -> None:
+        self.shelf = shelf
+
+    def __get_pydantic_core_schema__(
+        self, source: type, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._build)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return self.shelf.schema()
+
+    def _build(self, spec: object) -> Any:
+        try:
+            return self.shelf.build(spec)
+        except UserError as error:
+            raise options.through_pydantic(error) from error
+
+
+def load_file(path: Path, where: str) -> ModuleType:
+    """Import a Python file of the user's by path.
+
+    Raises:
+        UserError: it does not exist, or importing it raises.
+    """
+    if not path.is_file():
+        raise UserError(f"no such file: {path}", where=where)
+    name = f"deploypipe_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"not a Python file: {path}", where=where)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(name, None)
+        raise UserError(f"{path} raises {type(error).__name__}: {error}", where=where) from error
+    return module
+
+
+def load_plugins(path: Path, where: str) -> list[str]:
+    """Put every plug-in class of a user's file on its shelf; the names that were added.
+
+    A file with one plug-in gives it the file's name; with several, each is called after its class.
+    """
+    module = load_file(path, where)
+    mine = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+    pairs = [(shelf, c) for c in mine for shelf in ALL.values() if issubclass(c, shelf.base)]
+    if not pairs:
+        kinds = ", ".join(f"{s.base.__name__}" for s in ALL.values())
+        raise UserError(f"{path} defines no plug-in", where=where, then=f"Derive from one of: {kinds}")
+    for shelf, cls in pairs:
+        shelf.add(cls, kebab(path.stem) if len(pairs) == 1 else None)
+    return [kebab(path.stem)] if len(pairs) == 1 else [kebab(_snake(c.__name__)) for _, c in pairs]
