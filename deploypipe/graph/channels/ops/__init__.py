@@ -1,0 +1,1 @@
+"""One file per family of ops; each says how its op ties, computes, needs and is rewritten."""
