@@ -1,0 +1,71 @@
+"""Which channels to prune: one global ranking, a floor for every group.
+
+Scores are divided by their group's mean, so that a group with many weights does not win by size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploypipe.compress import Criterion
+from deploypipe.compress.masks import Mask
+from deploypipe.graph.channels.groups import ChannelGroup
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of a group: the channels that go, int64, in ascending order."""
+
+    group: ChannelGroup
+    dead: np.ndarray
+
+    @property
+    def kept(self) -> int:
+        """Channels that stay."""
+        return self.group.channels - len(self.dead)
+
+
+def choose(
+    groups: Sequence[ChannelGroup],
+    parameters: Mapping[str, np.ndarray],
+    criterion: Criterion,
+    *,
+    amount: float,
+    floor: float,
+    round_to: int,
+) -> list[Choice]:
+    """Rank all channels of all groups at once and let the least important ``amount`` of them go.
+
+    Every group keeps at least the share ``floor``; the number kept is rounded to the nearest
+    multiple of ``round_to`` (never below one block, never above the group).
+    """
+    if not groups:
+        return []
+    scores = [_relative(criterion.score(group, parameters)) for group in groups]
+    limit = np.quantile(np.concatenate(scores), amount)
+    choices = []
+    for group, score in zip(groups, scores, strict=True):
+        stay = max(int((score > limit).sum()), int(np.ceil(group.channels * floor)), 1)
+        stay = min(max(round(stay / round_to) * round_to, round_to), group.channels)
+        order = np.argsort(score, kind="stable")
+        choices.append(Choice(group, np.sort(order[: group.channels - stay])))
+    return choices
+
+
+def _relative(score: np.ndarray) -> np.ndarray:
+    return score / max(float(score.mean()), 1e-12)
+
+
+def masks_of(choices: Iterable[Choice], parameters: Iterable[str]) -> list[Mask]:
+    """Masks for the parameters among the slices of the chosen channels."""
+    names = set(parameters)
+    return [
+        Mask(part.parameter, part.axis, tuple(int(i) for i in np.unique(part.index[choice.dead])))
+        for choice in choices
+        if len(choice.dead)
+        for part in choice.group.slices
+        if part.parameter in names
+    ]

@@ -1,0 +1,1 @@
+"""Torch -> ONNX, and the proof that both answer alike."""
