@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from deploypipe.core.artifact import Artifact, Kind
+from deploypipe.core.files import Json
 from deploypipe.core.progress import Progress
 from deploypipe.core.shelf import Shelf
 from deploypipe.data import Data
@@ -23,7 +24,8 @@ class Desk:
     """All that a stage may lean on; nothing is global.
 
     ``out`` is an empty directory of the stage's own.  ``reference`` is the model as it came,
-    exported and otherwise untouched; its nearest torch ancestor is the teacher.
+    exported and otherwise untouched; its nearest torch ancestor is the teacher.  ``budget`` is the
+    recipe's, as plain JSON.
     """
 
     out: Path
@@ -32,16 +34,24 @@ class Desk:
     target: Target
     seed: int
     progress: Progress
+    name: str = "model"
+    budget: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a stage expects to cost: seconds, bytes of memory and the samples it reads."""
+class Work:
+    """What a stage will do, for the plan: counts, not seconds.
 
-    seconds: float
-    memory: int
-    samples: Mapping[str, int]
-    why: str = ""
+    ``samples``: split -> samples read.  ``trained`` and ``forwarded`` count samples through the torch
+    model with and without gradients, ``answered`` samples through ONNX sessions; ``seconds`` is for
+    what does not grow with samples.
+    """
+
+    samples: Mapping[str, int] = field(default_factory=dict)
+    trained: int = 0
+    forwarded: int = 0
+    answered: int = 0
+    seconds: float = 1.0
 
 
 class Stage(ABC):
@@ -50,17 +60,25 @@ class Stage(ABC):
     takes: ClassVar[Kind]
     gives: ClassVar[Kind]
     needs: ClassVar[tuple[str, ...]] = ()
-    """Modules of optional extras, checked when the recipe is planned."""
+    """Optional packages, checked when the recipe is planned."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages whose version changes the result: part of the cache key."""
     version: ClassVar[int] = 1
     """Raised when the same options give another result, so that old cache entries are left."""
+    measures: ClassVar[bool] = False
+    """Whether the result holds times of this machine: then the machine is part of the cache key."""
 
     @abstractmethod
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         """Read ``source``, write below ``desk.out``, return the new artifact."""
 
-    def reads(self) -> Mapping[str, int | None]:
-        """Split name -> how many of its samples the stage reads; None is all of them."""
-        return {}
+    def work(self, data: Data) -> Work:
+        """What there is to do.
+
+        Raises:
+            UserError: the data lack a split, or samples, that the stage needs.
+        """
+        return Work()
 
 
 STAGES: Shelf[Stage] = Shelf("stage", "deploypipe.stages", Stage)

@@ -1,0 +1,79 @@
+"""Mask the channels that matter least; ``drop-dead-channels`` removes them after the export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from deploypipe.compress import CRITERIA, Criterion
+from deploypipe.compress.criteria.l2 import L2
+from deploypipe.compress.masks import apply_masks
+from deploypipe.compress.ranking import Choice, choose, masks_of
+from deploypipe.compress.torch_model import TorchModel
+from deploypipe.compress.training import accuracy
+from deploypipe.core.artifact import Artifact, Kind
+from deploypipe.core.errors import UserError
+from deploypipe.core.shelf import OneOf
+from deploypipe.data import Data
+from deploypipe.export.parameter_groups import parameter_groups
+from deploypipe.stages import Desk, Stage, Work
+
+
+@dataclass(frozen=True)
+class Prune(Stage):
+    """Rank all channels of all groups at once and mask the least important ``amount`` of them."""
+
+    amount: float = 0.5
+    floor: float = 0.1
+    round_to: int = 8
+    criterion: Annotated[Criterion, OneOf(CRITERIA)] = L2()
+
+    takes: ClassVar[Kind] = Kind.TORCH
+    gives: ClassVar[Kind] = Kind.TORCH
+    needs: ClassVar[tuple[str, ...]] = ("torch",)
+    packages: ClassVar[tuple[str, ...]] = ("torch", "onnx-ir", "onnxscript")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.amount < 1:
+            raise ValueError(f"amount must be in (0, 1), got {self.amount}")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor must be in [0, 1], got {self.floor}")
+        if self.round_to < 1:
+            raise ValueError(f"round_to must be at least 1, got {self.round_to}")
+
+    def work(self, data: Data) -> Work:
+        validation = len(data.split("validation"))
+        return Work({"validation": validation}, forwarded=validation, seconds=8)
+
+    def run(self, source: Artifact, desk: Desk) -> Artifact:
+        model = TorchModel.load(source.path)
+        sample = desk.data.split("validation").batch(range(2)).inputs
+        with desk.progress.task("prune: find groups", total=1) as task:
+            groups = parameter_groups(model.module, sample)
+            task.advance()
+        if not groups:
+            raise UserError(
+                "no channel of this model can be pruned",
+                where="prune",
+                then="Look at the ops with: deploypipe inspect on its export; leave the step out",
+            )
+        state = {name: value.detach().numpy() for name, value in model.module.named_parameters()}
+        choices = choose(
+            groups, state, self.criterion, amount=self.amount, floor=self.floor, round_to=self.round_to
+        )
+        masks = masks_of(choices, state)
+        apply_masks(model.module, masks)
+        TorchModel(model.module, model.builder, tuple(masks)).save(desk.out)
+        notes = {
+            "accuracy": accuracy(model.module, desk.data.split("validation")),
+            "groups": [{"name": c.group.name, "before": c.group.channels, "after": c.kept} for c in choices],
+            "changes": [_line(choice) for choice in choices if len(choice.dead)],
+            "refusals": [
+                f"{c.group.name}: all {c.group.channels} channels stay" for c in choices if not len(c.dead)
+            ],
+        }
+        return Artifact.of(Kind.TORCH, desk.out, "prune", source, notes)
+
+
+def _line(choice: Choice) -> str:
+    return f"{choice.group.name}: {choice.group.channels} -> {choice.kept} channels"
