@@ -166,11 +166,11 @@ def _shuffled(split: Split, size: int, generator: torch.Generator) -> Iterator[B
 
 
 def accuracy(module: nn.Module, split: Split, bf16: bool = False, batch: int = 256) -> float:
-    """Top-1 accuracy in percent."""
+    """Top-1 accuracy, a share in 0..1."""
     right = 0
     module.eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         for part in split.batches(batch):
             inputs, labels = tensors_of(part, bf16)
             right += int((call(module, inputs).argmax(1) == labels).sum())
-    return 100.0 * right / len(split)
+    return right / len(split)

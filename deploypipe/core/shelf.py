@@ -123,7 +123,7 @@ class Shelf(Generic[T]):
         for name, known in self.added.items():
             if known is cls:
                 return name
-        return kebab(cls.__module__.rsplit(".", 1)[-1])
+        return kebab(cls.__module__.rsplit(".", 1)[-1].lstrip("_"))
 
     def spec(self, thing: T) -> dict[str, Any]:
         """The spec that rebuilds ``thing``: its name and all its options, as plain JSON."""

@@ -1,0 +1,85 @@
+"""Run this bundle; needs numpy and onnxruntime.
+
+python run.py                     check every file and replay the golden answers; prints OK
+python run.py image.npy --top 5   classify a uint8 [H, W, C] image or a ready float32 [C, H, W]
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import numpy as np
+import onnxruntime as ort
+
+HERE = Path(__file__).resolve().parent
+
+
+def session(manifest: Any) -> Any:
+    missing = set(manifest["providers"]) - set(ort.get_available_providers())
+    if missing:
+        sys.exit(f"this onnxruntime lacks {', '.join(sorted(missing))}")
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(HERE / manifest["model"], options, manifest["providers"])
+
+
+def check(manifest: Any) -> str:
+    for entry in manifest["files"]:
+        if hashlib.sha256((HERE / entry["path"]).read_bytes()).hexdigest() != entry["sha256"]:
+            sys.exit(f"{entry['path']}: damaged")
+    golden = manifest["golden"]
+    if golden is None:
+        return "OK: all files are as packed; no golden answers are recorded"
+    arrays, runner = np.load(HERE / golden["file"], allow_pickle=False), session(manifest)
+    names, batch = [one["name"] for one in manifest["inputs"]], manifest["inputs"][0]["shape"][0]
+    step = batch if isinstance(batch, int) else golden["samples"]
+    outputs = [one["name"] for one in manifest["outputs"]]
+    for rows in (slice(i, i + step) for i in range(0, golden["samples"], step)):
+        answers = runner.run(outputs, {name: arrays[f"input.{name}"][rows] for name in names})
+        for name, given in zip(outputs, answers, strict=True):
+            whole = arrays[f"output.{name}"].astype(np.float64)
+            want, span = whole[rows], float(np.ptp(whole)) or float(abs(whole).max()) or 1.0
+            moved = name in golden["top1"] and (want.argmax(-1) != given.argmax(-1)).any()
+            if moved or not (abs(want - given) <= golden["tolerance"] * span).all():
+                sys.exit(f"output '{name}' differs from its golden answer")
+    return f"OK: {len(manifest['files'])} files, {golden['samples']} golden samples"
+
+
+def tensor(image: Any, manifest: Any) -> Any:
+    shape, recipe = manifest["inputs"][0]["shape"], manifest["preprocess"]
+    if image.dtype == np.uint8 and recipe:
+        image = image if image.ndim == 3 else image[..., None]
+        image = image.astype(np.float32) * np.float32(recipe["scale"])
+        image = (image - np.float32(recipe["mean"])) / np.float32(recipe["std"])
+        image = image.transpose(2, 0, 1)
+    image = image if image.ndim == len(shape) else image[None]
+    fits = all(isinstance(w, str) or h == w for h, w in zip(image.shape, shape, strict=False))
+    if image.dtype != np.float32 or image.ndim != len(shape) or not fits or len(image) != 1:
+        sys.exit(f"the model takes float32 {shape}, the image gives {image.dtype} {image.shape}")
+    return np.ascontiguousarray(image)
+
+
+def classify(image: Any, top: int, manifest: Any) -> str:
+    feeds = {manifest["inputs"][0]["name"]: tensor(image, manifest)}
+    scores = session(manifest).run(None, feeds)[0][0].astype(np.float64)
+    if scores.min() < 0 or abs(scores.sum() - 1) > 1e-3:  # no probabilities yet
+        scores = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+    names = manifest["classes"] or range(len(scores))
+    return "\n".join(f"{scores[i]:.4f}  {names[i]}" for i in np.argsort(-scores)[:top])
+
+
+def main(words: list[str]) -> str:
+    manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
+    top = int(words.pop(words.index("--top") + 1)) if "--top" in words[:-1] else 5
+    paths = [word for word in words if word != "--top"]
+    if not paths:
+        return check(manifest)
+    return classify(np.load(paths[0], allow_pickle=False), top, manifest)
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1:]))

@@ -1,0 +1,184 @@
+"""Finished stages on disk, by content: a result is whole, or it is not there.
+
+    out/stages/03-prune-5f0c1a2b3c4d/
+        artifact/        what the stage wrote
+        artifact.json    its kind, notes, digest, seconds; written last
+
+The folder is made under another name and renamed when everything is in it, so that a run that is
+killed leaves nothing that could be taken for a result.  The key covers all that the result depends
+on: the stage and its options, the input's and the reference's content, the data, the seed, the
+target, and the versions that matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import deploypipe
+from deploypipe.core import options
+from deploypipe.core.artifact import Artifact, Kind
+from deploypipe.core.errors import UserError
+from deploypipe.core.files import Json, digest_json, explained_os_errors
+from deploypipe.runtime import TARGETS, host
+from deploypipe.stages import STAGES, Desk, Stage
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished stage: what it gave, how long it took and when, in UTC."""
+
+    artifact: Artifact
+    seconds: float
+    made: str
+    options: Mapping[str, Json]
+
+
+class Cache:
+    """The finished stages of one output folder.  Use it in a ``with`` block: one run at a time.
+
+    Raises:
+        UserError: the folder cannot be written, or another run is using it.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.stages = out, out / "stages"
+        self._lock: int | None = None
+
+    def __enter__(self) -> Cache:
+        with explained_os_errors(self.out):
+            self.stages.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.out / ".lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise UserError(
+                "another run is using this folder",
+                where=str(self.out),
+                then="Wait for it, or give another folder with -o",
+            ) from None
+        for left in self.stages.glob(".making-*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)  # the lock goes with it
+
+    def find(self, name: str, key: str, parent: Artifact | None) -> Entry | None:
+        """The finished stage with this key, if its content is still what it was."""
+        folder = self._folder(name, key)
+        try:
+            text = json.loads((folder / "artifact.json").read_text())
+        except (OSError, ValueError):
+            return None
+        path = folder / "artifact" / text["file"]
+        if not path.exists():
+            return None
+        artifact = Artifact.of(Kind(text["kind"]), path, text["made_by"], parent, text["notes"])
+        if artifact.digest != text["digest"] or text["key"] != key:
+            return None
+        return Entry(artifact, text["seconds"], text["made"], text["options"])
+
+    def make(
+        self, name: str, key: str, stage: Stage, source: Artifact, desk: Desk
+    ) -> Entry:
+        """Run a stage and keep what it gives."""
+        with self._making(name, key) as folder:
+            start = time.monotonic()
+            desk = dataclasses.replace(desk, out=folder / "artifact")
+            artifact = stage.run(source, desk)
+            text = {
+                "key": key,
+                "kind": artifact.kind,
+                "file": artifact.path.relative_to(folder / "artifact").as_posix(),
+                "made_by": artifact.made_by,
+                "notes": dict(artifact.notes),
+                "digest": artifact.digest,
+                "seconds": round(time.monotonic() - start, 3),
+                "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                "options": options.values_of(stage),
+            }
+            (folder / "artifact.json").write_text(json.dumps(text, indent=1))
+        entry = self.find(name, key, source)
+        assert entry is not None, f"{name} changed while it was kept"
+        return entry
+
+    @contextmanager
+    def _making(self, name: str, key: str) -> Iterator[Path]:
+        folder = self.stages / f".making-{name}"
+        final = self._folder(name, key)
+        try:
+            with explained_os_errors(self.out):
+                (folder / "artifact").mkdir(parents=True)
+                yield folder
+                _sync(folder)
+                if final.exists():  # damaged, or find() would have taken it
+                    shutil.rmtree(final)
+                folder.rename(final)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self, name: str, key: str) -> Path:
+        return self.stages / f"{name}-{key[:12]}"
+
+
+def key_of(stage: Stage, source: Artifact, desk: Desk) -> str:
+    """Hex sha256 over everything that the stage's result depends on."""
+    reference = desk.reference
+    facts = {
+        "stage": STAGES.name_of(stage),
+        "version": stage.version,
+        "options": options.values_of(stage),
+        "source": [source.digest, source.kind],
+        "ancestors": _digests(source) if stage.measures else [],
+        "reference": reference.digest if reference else None,
+        "teacher": _teacher(reference),
+        "data": desk.data.digest,
+        "target": TARGETS.spec(desk.target),
+        "seed": desk.seed,
+        "budget": dict(desk.budget),
+        "name": desk.name,
+        "versions": {name: _version(name) for name in ("onnxruntime", "onnx", *stage.packages)},
+        "deploypipe": deploypipe.__version__,
+        "host": host() if stage.measures else None,
+    }
+    return digest_json(facts)
+
+
+def _digests(artifact: Artifact | None) -> list[str]:
+    found = []
+    while artifact is not None:
+        found.append(artifact.digest)
+        artifact = artifact.parent
+    return found
+
+
+def _teacher(reference: Artifact | None) -> str | None:
+    torch = reference.ancestor(Kind.TORCH) if reference else None
+    return torch.digest if torch else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,206 @@
+"""Reading and writing ONNX files: checked before any data is read, whole or absent when written."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from deploypipe.core.errors import UserError
+from deploypipe.core.files import writing
+
+LARGEST_FILE = 1_900_000_000
+"""Bytes of weights above which they are written beside the model; protobuf ends at 2 GiB."""
+
+_AGAIN = "Export the model again, or copy it again together with all its files"
+
+
+def load(path: Path) -> ir.Model:
+    """Read an ONNX model; all its data are in memory afterwards, so the file may go or change.
+
+    External data are read only from regular files inside the model's own folder: an absolute
+    location, a ``..`` or a link that leads outside is refused before anything is opened.
+
+    Raises:
+        UserError: the file is missing, cut short, no ONNX or fails ``onnx.checker``; its external
+            data are missing, too short or outside its folder.
+    """
+    path = Path(path)
+    proto = _read_proto(path)
+    outside = [tensor for tensor in _tensors(proto) if _is_external(tensor)]
+    files = [_external_file(tensor, path) for tensor in outside]
+    _check(proto, path, bool(outside))
+    for tensor, file in zip(outside, files, strict=True):
+        _take_in(tensor, file, path)
+    try:
+        return ir.serde.deserialize_model(proto)
+    except Exception as error:  # whatever a damaged graph provokes in the reader
+        raise _damaged(path, f"no valid ONNX model: {_reason(error)}") from error
+
+
+def save(model: ir.Model, path: Path, largest_file: int = LARGEST_FILE) -> None:
+    """Write ``model`` to ``path``, through a temporary file of its own.
+
+    Weights of more than ``largest_file`` bytes in all go to ``<path>.data`` beside it.
+
+    Raises:
+        UserError: the place cannot be written to.
+    """
+    path = Path(path)
+    with writing(path) as temporary:
+        if weight_bytes(model) <= largest_file:
+            temporary.write_bytes(to_bytes(model))
+            return
+        data = f"{path.name}.data"
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        ir.save(model, temporary, format="protobuf", external_data=data, size_threshold_bytes=256)
+        with writing(path.with_name(data)) as place:
+            os.replace(temporary.with_name(data), place)
+
+
+def to_bytes(model: ir.Model) -> bytes:
+    """The model as one ONNX file's content, data included.
+
+    Raises:
+        UserError: it would exceed protobuf's limit of 2 GiB.
+    """
+    if weight_bytes(model) > LARGEST_FILE:
+        raise UserError(
+            "the model is too large for one ONNX file (2 GiB)", then="Save it to a path"
+        )
+    return bytes(ir.serde.serialize_model(model).SerializeToString(deterministic=True))
+
+
+def data_files(path: Path) -> dict[str, Path]:
+    """Location in the model -> file, for the files of external data, checked as :func:`load` does.
+
+    Raises:
+        UserError: as :func:`load`, for what can be told without reading the data.
+    """
+    path = Path(path)
+    outside = (tensor for tensor in _tensors(_read_proto(path)) if _is_external(tensor))
+    return {_external(tensor)["location"]: _external_file(tensor, path) for tensor in outside}
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers, those of subgraphs included."""
+    values = (v for graph in model.graphs() for v in graph.initializers.values())
+    return sum(v.const_value.nbytes for v in values if v.const_value is not None)
+
+
+def _read_proto(path: Path) -> onnx.ModelProto:
+    if not path.exists():
+        raise UserError("no such file", where=str(path), then="Give the path of an ONNX model")
+    if path.is_dir():
+        raise UserError("is a directory, not an ONNX file", where=str(path))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    try:
+        proto = onnx.load_model_from_string(content, format="protobuf")
+    except Exception as error:  # protobuf's DecodeError has no public, stable home
+        raise _damaged(path, "not an ONNX file, or cut short") from error
+    if not proto.ir_version or not proto.HasField("graph"):
+        raise _damaged(path, "not an ONNX file, or cut short")
+    return proto
+
+
+def _check(proto: onnx.ModelProto, path: Path, external: bool) -> None:
+    try:
+        onnx.checker.check_model(str(path) if external else proto)
+    except Exception as error:  # ValidationError, and what the C++ side throws for broken graphs
+        raise _damaged(path, f"fails onnx.checker: {_reason(error)}") from error
+
+
+def _external_file(tensor: onnx.TensorProto, path: Path) -> Path:
+    """The regular file inside the model's folder that holds a tensor's data."""
+    location = _external(tensor).get("location", "")
+    folder = Path(os.path.realpath(path.parent))
+    file = Path(os.path.realpath(folder / location))
+    where = f"{path}, tensor '{tensor.name}'"
+    if not location or os.path.isabs(location) or ".." in Path(location.replace("\\", "/")).parts:
+        raise UserError(_leaves(location), where=where, then=_AGAIN)
+    if not file.is_relative_to(folder):
+        raise UserError(_leaves(location), where=where, then=_AGAIN)
+    if not file.exists():
+        raise UserError(f"its data file '{location}' is missing", where=where, then=_AGAIN)
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise UserError(f"its data file '{location}' is no regular file", where=where, then=_AGAIN)
+    return file
+
+
+def _leaves(location: str) -> str:
+    return f"its data lie at '{location}', outside the model's folder; such a model is not read"
+
+
+def _take_in(tensor: onnx.TensorProto, file: Path, path: Path) -> None:
+    """Move a tensor's data from its file into the proto."""
+    external = _external(tensor)
+    where = f"{path}, tensor '{tensor.name}'"
+    expected = ir.serde.TensorProtoTensor(tensor).nbytes
+    try:
+        offset, length = int(external.get("offset", 0)), int(external.get("length", expected))
+    except ValueError as error:
+        raise UserError("offset or length of its data is no number", where=where) from error
+    if offset < 0 or length != expected:
+        raise UserError(f"needs {expected} bytes, the file declares {length}", where=where)
+    with file.open("rb") as handle:
+        handle.seek(offset)
+        data = handle.read(length)
+    if len(data) != length:
+        what = (
+            f"its data file '{external['location']}' is too short: {offset + length} bytes needed"
+        )
+        raise UserError(what, where=where, then=_AGAIN)
+    tensor.raw_data = data
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
+
+
+def _is_external(tensor: onnx.TensorProto) -> bool:
+    return tensor.data_location == onnx.TensorProto.EXTERNAL or bool(tensor.external_data)
+
+
+def _external(tensor: onnx.TensorProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model: initializers and attributes, in subgraphs and functions too."""
+    yield from _of_graph(proto.graph)
+    for function in proto.functions:
+        yield from _of_nodes(function.node)
+
+
+def _of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in (a for node in nodes for a in node.attribute):
+        yield from ([attribute.t] if attribute.HasField("t") else [])
+        yield from attribute.tensors
+        for sparse in [attribute.sparse_tensor, *attribute.sparse_tensors]:
+            yield from (sparse.values, sparse.indices)
+        for graph in [attribute.g, *attribute.graphs]:
+            yield from _of_graph(graph)
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(what, where=str(path), then=_AGAIN)
+
+
+def _reason(error: BaseException) -> str:
+    """The first telling line of an error; ir-py wraps the cause in dumps of the whole proto."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,35 @@
+"""ONNX + samples -> int8 QDQ ONNX: observe -> plan -> emit -> audit.
+
+A new calibrator is one file in ``calibrators/``, a new target's table of what fuses one file in
+``profiles/``.
+"""
+
+from __future__ import annotations
+
+from deploypipe.quantize.audit import Audit
+from deploypipe.quantize.calibrator import CALIBRATORS, Calibrator
+from deploypipe.quantize.histogram import Histogram, Range
+from deploypipe.quantize.observe import OpenSession
+from deploypipe.quantize.params import QParams, WeightParams
+from deploypipe.quantize.plan import QuantPlan
+from deploypipe.quantize.profile import PROFILES, Kind, Profile
+from deploypipe.quantize.story import Quantized, quantize_model
+from deploypipe.quantize.units import Unit
+
+__all__ = [
+    "CALIBRATORS",
+    "PROFILES",
+    "Audit",
+    "Calibrator",
+    "Histogram",
+    "Kind",
+    "OpenSession",
+    "Profile",
+    "QParams",
+    "QuantPlan",
+    "Quantized",
+    "Range",
+    "Unit",
+    "WeightParams",
+    "quantize_model",
+]

@@ -1,0 +1,76 @@
+"""Ask the runtime what it made of the quantized model: a plan is only a hope until it has fused."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from deploypipe.graph.files import to_bytes
+from deploypipe.quantize.observe import OpenSession
+from deploypipe.quantize.plan import QuantPlan
+from deploypipe.quantize.profile import Kind
+from deploypipe.quantize.units import Unit
+
+_INTEGER = re.compile(r"QLinear|QGemm|MatMulIntegerToFloat|ConvInteger")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """``kernels`` counts the operators of the runtime's graph; ``unfused`` maps the name of each
+    planned unit that did not become an integer kernel to what became of it."""
+
+    kernels: Mapping[str, int]
+    unfused: Mapping[str, str]
+
+
+def audit(model: ir.Model, plan: QuantPlan, open_session: OpenSession) -> Audit:
+    """Open the quantized ``model``, read the graph that the runtime made of it, find every unit."""
+    labelled = model.clone()
+    makers = {out.name: node for node in labelled.graph for out in node.outputs}
+    for number, unit in enumerate(plan.units):
+        makers[unit.result].name = _label(number)
+    optimized = optimized_graph(to_bytes(labelled), open_session)
+    unfused = {}
+    for number, unit in enumerate(plan.units):
+        fate = _fate(unit, _label(number), optimized)
+        if fate:
+            unfused[unit.name] = fate
+    return Audit(dict(Counter(node.op_type for node in optimized)), unfused)
+
+
+def optimized_graph(model: bytes, open_session: OpenSession) -> ir.Graph:
+    """The graph that the runtime executes for ``model``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        with open_session(model, optimized=path):
+            pass
+        return ir.load(path).graph
+
+
+def _label(number: int) -> str:
+    """Fused nodes keep the name of the node they replace, with a suffix: ``unit.3._token_7``."""
+    return f"unit.{number}."
+
+
+def _fate(unit: Unit, label: str, graph: ir.Graph) -> str:
+    """Empty if the unit runs in integers, else a reason."""
+    nodes = [node for node in graph if (node.name or "").startswith(label)]
+    if unit.kind is Kind.MOVE:
+        floats = [node for node in nodes if _reads_dequantized(node)]
+        return f"the runtime runs it in float, as {floats[0].op_type}" if floats else ""
+    if any(_INTEGER.match(node.op_type) for node in nodes):
+        return ""
+    ops = sorted({node.op_type for node in nodes})
+    return f"the runtime did not fuse it: {', '.join(ops) or 'it is gone'}"
+
+
+def _reads_dequantized(node: ir.Node) -> bool:
+    value = node.inputs[0]
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type == "DequantizeLinear"

@@ -1,0 +1,1 @@
+"""How a histogram becomes a range: one calibrator, one file."""

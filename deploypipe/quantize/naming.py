@@ -1,0 +1,38 @@
+"""Short names that nothing in the model has yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as ir
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class Names:
+    """Hands out ``q0``, ``q1`` ... ``qz``, ``q10``: every byte is paid for each time it is named."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.taken = {value.name for graph in model.graphs() for value in _values(graph)}
+        self.taken |= {out.name for node in model.graph.all_nodes() for out in node.outputs}
+        self.counts: Counter[str] = Counter()
+
+    def new(self, prefix: str) -> str:
+        """A name that starts with ``prefix`` and is not taken."""
+        while True:
+            name = prefix + _base36(self.counts[prefix])
+            self.counts[prefix] += 1
+            if name not in self.taken:
+                self.taken.add(name)
+                return name
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    return [*graph.inputs, *graph.initializers.values()]
+
+
+def _base36(number: int) -> str:
+    text = _DIGITS[number % 36]
+    while number := number // 36:
+        text = _DIGITS[number % 36] + text
+    return text

@@ -1,0 +1,141 @@
+"""Run samples through the float model and count the values of the tensors that will be 8-bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from deploypipe.core.errors import UserError
+from deploypipe.core.progress import Progress, Silent
+from deploypipe.core.tensors import TensorSpec, check_feeds
+from deploypipe.graph.files import to_bytes
+from deploypipe.quantize.histogram import Counter, Histogram, NotFinite
+from deploypipe.quantize.units import name_of
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+"""Name -> array."""
+
+_WHERE = "calibration samples"
+
+
+class Answer(Protocol):
+    """An open session: inputs by name in, outputs by name out."""
+
+    def __call__(self, feeds: Arrays, /) -> Arrays: ...
+
+
+class OpenSession(Protocol):
+    """Opens a model's bytes; ``optimized`` is where the runtime writes what it made of them.
+
+    The method ``open`` of a ``deploypipe.runtime.Target`` is one.
+    """
+
+    def __call__(
+        self, model: bytes, *, optimized: Path | None = None
+    ) -> AbstractContextManager[Answer]: ...
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Tensor name -> histogram, over so many samples."""
+
+    histograms: Mapping[str, Histogram]
+    samples: int
+
+
+def observe(
+    model: ir.Model,
+    tensors: Sequence[str],
+    feeds: Iterable[Arrays],
+    open_session: OpenSession,
+    progress: Progress | None = None,
+) -> Observation:
+    """Count the values of ``tensors`` over all ``feeds``; ``model`` stays as it is.
+
+    Samples run one by one where the model's batch is dynamic, because a kernel may add in another
+    order for another batch size.  So the counts do not depend on how samples come in batches, nor on
+    their order, to the last bit.  Memory: one sample's tensors and at most 1.5 MB a tensor.
+
+    Raises:
+        UserError: there is no sample, samples do not fit the inputs, or a tensor takes a NaN or an
+            infinity.
+    """
+    counters = {name: Counter() for name in tensors}
+    specs = _specs(model)
+    samples = 0
+    total = float(len(feeds)) if isinstance(feeds, Sequence) else 0.0
+    progress = progress or Silent()
+    with (
+        open_session(to_bytes(observable(model, tensors))) as answer,
+        progress.task("observe", total) as task,
+    ):
+        for batch in feeds:
+            check_feeds(batch, specs, _WHERE)
+            for sample in _split(batch, specs):
+                _count(counters, {**sample, **answer(sample)}, samples, model)
+                samples += len(next(iter(sample.values()))) if sample else 1
+            task.advance(note=f"{samples} samples")
+    if not samples:
+        raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
+    return Observation({name: one.histogram() for name, one in counters.items()}, samples)
+
+
+def observable(model: ir.Model, tensors: Sequence[str]) -> ir.Model:
+    """A copy whose outputs are ``tensors``; those that are inputs are left out."""
+    copy = model.clone()
+    graph = copy.graph
+    wanted = set(tensors)
+    values = [out for node in graph for out in node.outputs if out.name in wanted]
+    for value in values:
+        value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
+    graph.outputs[:] = values or list(graph.outputs)
+    return copy
+
+
+def _specs(model: ir.Model) -> list[TensorSpec]:
+    graph = model.graph
+    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+    specs = []
+    for value in inputs:
+        dtype = value.dtype.numpy().name if value.dtype else "float32"
+        dims = [d if isinstance(d, int) else str(d.value or "?") for d in value.shape or ()]
+        specs.append(TensorSpec(str(value.name), dtype, tuple(dims)))
+    return specs
+
+
+def _split(batch: Arrays, specs: Sequence[TensorSpec]) -> Iterator[Arrays]:
+    """Single samples, or the batch itself where the model's first dimension is a number."""
+    if any(not spec.shape or isinstance(spec.shape[0], int) for spec in specs):
+        yield batch
+        return
+    sizes = {len(array) for array in batch.values()}
+    if len(sizes) != 1:
+        raise UserError(f"inputs of one batch have {sorted(sizes)} samples", where=_WHERE)
+    for i in range(sizes.pop()):
+        yield {name: array[i : i + 1] for name, array in batch.items()}
+
+
+def _count(counters: Mapping[str, Counter], values: Arrays, sample: int, model: ir.Model) -> None:
+    for name, counter in counters.items():
+        try:
+            counter.add(np.asarray(values[name], np.float32))
+        except NotFinite as error:
+            raise UserError(
+                f"{_origin(name, model)} holds {error} at sample {sample}",
+                where=_WHERE,
+                then="Check that sample, its preprocessing and the model's weights",
+            ) from None
+
+
+def _origin(name: str, model: ir.Model) -> str:
+    for node in model.graph:
+        if any(output.name == name for output in node.outputs):
+            return f"tensor '{name}', from {node.op_type} '{name_of(node)}',"
+    return f"input '{name}'"

@@ -1,0 +1,96 @@
+"""Scales and zero points: real = scale * (integer - zero point)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deploypipe.quantize.histogram import Range
+
+_SMALLEST = 2.0**-60
+_BIAS_LIMIT = 2**30
+"""Half of what int32 holds: the other half is for the sum of products that the bias is added to."""
+
+
+@dataclass(frozen=True)
+class QParams:
+    """Of an activation, one scale (a float32's value) and one zero point in 0..255."""
+
+    scale: float
+    zero_point: int
+
+    @property
+    def range(self) -> Range:
+        """The real values of the integers 0 and 255."""
+        return Range(-self.zero_point * self.scale, (255 - self.zero_point) * self.scale)
+
+
+@dataclass(frozen=True)
+class WeightParams:
+    """Of a weight, one scale per output channel along ``axis``; the zero point is 0."""
+
+    scales: tuple[float, ...]
+    axis: int
+    limit: int
+
+
+def activation_params(
+    chosen: Range, low: float = -math.inf, high: float = math.inf, levels: int = 255
+) -> QParams:
+    """uint8 parameters that cover ``chosen``, cut to what the graph says, and hold zero exactly.
+
+    A tensor that was always zero gets the range [0, 1].
+    """
+    lowest = max(min(chosen.low, 0.0), low)
+    highest = min(max(chosen.high, 0.0), high)
+    if highest == lowest:
+        highest = min(1.0, high)
+    scale = float(np.float32(max((highest - lowest) / levels, _SMALLEST)))
+    return QParams(scale, min(max(round(-lowest / scale), 0), levels))
+
+
+def weight_params(
+    weight: npt.NDArray[np.float32],
+    axis: int,
+    limit: int,
+    bias: npt.NDArray[np.float32] | None = None,
+    input_scale: float = 1.0,
+) -> WeightParams:
+    """Symmetric scales, the largest weight of each channel at ``limit``.
+
+    A channel of zeros takes the median scale of the others, so that its bias, an integer times
+    (input scale * weight scale), is as fine as theirs.  A scale too small for the bias to fit
+    int32 is raised.
+    """
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scales = np.abs(weight).max(axis=others).astype(np.float64) / limit
+    alive = scales > 0
+    scales = np.where(alive, scales, np.median(scales[alive]) if alive.any() else 1.0)
+    if bias is not None:
+        needed = np.abs(bias.reshape(-1).astype(np.float64)) / (_BIAS_LIMIT * input_scale)
+        scales = np.maximum(scales, needed)
+    rounded = np.maximum(scales, _SMALLEST).astype(np.float32)
+    return WeightParams(tuple(float(s) for s in rounded), axis, limit)
+
+
+def quantized_weight(weight: npt.NDArray[np.float32], params: WeightParams) -> npt.NDArray[np.int8]:
+    """int8 values of a weight, of the same shape."""
+    shape = [-1 if i == params.axis else 1 for i in range(weight.ndim)]
+    scales = np.asarray(params.scales, np.float64).reshape(shape)
+    values = np.rint(weight.astype(np.float64) / scales)
+    return np.clip(values, -params.limit, params.limit).astype(np.int8)
+
+
+def bias_scales(params: WeightParams, input_scale: float) -> npt.NDArray[np.float32]:
+    """float32[channels]: the scale of the integer products, hence of an int32 bias."""
+    return np.asarray(params.scales, np.float32) * np.float32(input_scale)
+
+
+def quantized_bias(
+    bias: npt.NDArray[np.float32], scales: npt.NDArray[np.float32]
+) -> npt.NDArray[np.int32]:
+    """int32[channels] of a bias."""
+    return np.rint(bias.reshape(-1).astype(np.float64) / scales).astype(np.int32)

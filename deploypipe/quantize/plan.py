@@ -1,0 +1,114 @@
+"""The plan: every scale and zero point, decided before anything is edited, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from deploypipe.core.errors import UserError
+from deploypipe.core.files import Json
+from deploypipe.graph.constants import constant_of
+from deploypipe.quantize.calibrator import Calibrator
+from deploypipe.quantize.histogram import Histogram
+from deploypipe.quantize.params import QParams, WeightParams, activation_params, weight_params
+from deploypipe.quantize.placement import Placement
+from deploypipe.quantize.profile import Profile
+from deploypipe.quantize.units import Unit
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """What ``emit`` carries out.
+
+    ``tensors`` are the activations that become 8-bit, ``weights`` the parameters of each unit's
+    weight by the unit's ``result``, ``kept_float`` the reason why a node stays float, by its name.
+    """
+
+    units: tuple[Unit, ...]
+    tensors: Mapping[str, QParams]
+    weights: Mapping[str, WeightParams]
+    kept_float: Mapping[str, str]
+
+    def to_json(self) -> Json:
+        """All of it as plain JSON; unbounded limits of a unit are null."""
+        units = [dataclasses.asdict(unit) for unit in self.units]
+        for unit in units:
+            unit.update({k: None for k in ("low", "high") if not np.isfinite(unit[k])})
+        return {
+            "units": units,
+            "tensors": {name: dataclasses.asdict(p) for name, p in self.tensors.items()},
+            "weights": {name: dataclasses.asdict(p) for name, p in self.weights.items()},
+            "kept_float": dict(self.kept_float),
+        }
+
+
+def make_plan(
+    model: ir.Model,
+    placement: Placement,
+    histograms: Mapping[str, Histogram],
+    calibrator: Calibrator,
+    profile: Profile,
+) -> QuantPlan:
+    """Choose all parameters; ``histograms`` has every tensor of the placement.
+
+    Raises:
+        UserError: a weight or bias holds a NaN or an infinity.
+    """
+    makers = {unit.output: unit for unit in placement.units}
+    tensors: dict[str, QParams] = {}
+    for name in placement.roots:
+        root = placement.roots[name]
+        maker = makers.get(root)
+        limits = (maker.low, maker.high) if maker else (-np.inf, np.inf)
+        chosen = calibrator.range(histograms[root])
+        tensors[name] = activation_params(chosen, *limits, levels=profile.levels)
+    weights = _weights(model, placement.units, tensors, profile)
+    return QuantPlan(placement.units, tensors, weights, placement.kept_float)
+
+
+def constants_of(model: ir.Model) -> dict[str | None, ir.Value]:
+    """Name -> value of all initializers and Constant nodes of the main graph."""
+    made = [n.outputs[0] for n in model.graph if n.op_type == "Constant"]
+    return {value.name: value for value in [*model.graph.initializers.values(), *made]}
+
+
+def _weights(
+    model: ir.Model, units: tuple[Unit, ...], tensors: Mapping[str, QParams], profile: Profile
+) -> dict[str, WeightParams]:
+    """Per unit; units that share a weight along the same axis share the larger of their scales."""
+    constants = constants_of(model)
+    found: dict[str, WeightParams] = {}
+    shared: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
+    weighted = [unit for unit in units if unit.weight is not None]
+    for unit in weighted:
+        weight = _finite(constants, str(unit.weight), unit)
+        bias = _finite(constants, unit.bias, unit) if unit.bias else None
+        scale = tensors[unit.inputs[0]].scale
+        one = weight_params(weight, unit.axis, profile.weight_limit, bias, scale)
+        found[unit.result] = one
+        key = (str(unit.weight), unit.axis)
+        shared[key] = np.maximum(shared.get(key, 0), np.asarray(one.scales, np.float32))
+    for unit in weighted:
+        scales = shared[str(unit.weight), unit.axis]
+        found[unit.result] = dataclasses.replace(
+            found[unit.result], scales=tuple(float(s) for s in scales)
+        )
+    return found
+
+
+def _finite(
+    constants: Mapping[str | None, ir.Value], name: str, unit: Unit
+) -> npt.NDArray[np.float32]:
+    array = constant_of(constants[name])
+    assert array is not None
+    if not np.isfinite(array).all():
+        raise UserError(
+            f"'{name}' of {unit.op} '{unit.name}' holds a NaN or an infinity",
+            then="The model is broken before quantization: train or export it again",
+        )
+    return np.asarray(array, np.float32)

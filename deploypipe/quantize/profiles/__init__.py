@@ -1,0 +1,1 @@
+"""What fuses into integer kernels on a target: one target, one file."""

@@ -1,0 +1,55 @@
+"""The metric in words: shares as per cent and points, other units as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deploypipe.report import words
+from deploypipe.report.schema import Accuracy, Report
+
+
+@dataclass(frozen=True)
+class Score:
+    """How the run's metric is read; a drop is a loss whichever way the metric counts."""
+
+    name: str
+    unit: str = "points"
+    higher_is_better: bool = True
+
+    @classmethod
+    def of(cls, report: Report) -> Score:
+        """The metric of a report; accuracy where none was measured."""
+        paired = report.accuracy
+        if paired is None:
+            return cls("accuracy")
+        return cls(words.plain(paired.metric, 40), paired.unit, _counts_up(paired))
+
+    def value(self, value: float | None) -> str:
+        """91.72 % for a share, 0.0123 squared error for an error."""
+        return words.quantity(value, "share" if self.unit == "points" else self.unit)
+
+    def change(self, drop: float) -> str:
+        """The candidate minus the reference, with its sign."""
+        return words.quantity(self._sign * drop, self.unit, signed=True)
+
+    def change_interval(self, low: float, high: float) -> str:
+        """The interval of a drop as one of the change."""
+        first, last = sorted((self._sign * low, self._sign * high))
+        return words.interval(first, last, self.unit, signed=True)
+
+    def after(self, reference: float, drop: float) -> float:
+        """The metric that a drop of so many units leaves."""
+        return reference + self._sign * drop / (100 if self.unit == "points" else 1)
+
+    @property
+    def _sign(self) -> int:
+        return -1 if self.higher_is_better else 1
+
+
+def _counts_up(paired: Accuracy) -> bool:
+    """Whether higher is better; where it is not noted, a drop beside a higher value tells."""
+    if paired.higher_is_better is not None:
+        return paired.higher_is_better
+    if paired.reference is None or paired.candidate is None or paired.drop_points is None:
+        return True
+    return not (paired.candidate - paired.reference) * paired.drop_points > 0

@@ -1,0 +1,72 @@
+"""Where each node ran: read from the profile that ONNX Runtime writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_KERNEL = "_kernel_time"
+
+_DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "int8": "int8",
+    "uint8": "uint8",
+    "int16": "int16",
+    "uint16": "uint16",
+    "int32": "int32",
+    "uint32": "uint32",
+    "int64": "int64",
+    "uint64": "uint64",
+    "bool": "bool",
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One node of the graph that the runtime made: fused kernels appear under their own op.
+
+    ``dtypes`` are those of the kernel's outputs; ``microseconds`` is the mean of a run.
+    """
+
+    node: str
+    op: str
+    provider: str
+    dtypes: tuple[str, ...]
+    microseconds: float
+
+
+def read_profile(path: Path) -> list[Placement]:
+    """The placements in a profile file, in the order of execution."""
+    return placements(json.loads(path.read_text()))
+
+
+def placements(events: Iterable[Mapping[str, Any]]) -> list[Placement]:
+    """One placement per node of the profile's events; several runs are averaged."""
+    durations: dict[tuple[str, str], list[float]] = {}
+    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for event in events:
+        if event.get("cat") != "Node" or not event["name"].endswith(_KERNEL):
+            continue
+        # Bodies of If and Loop may repeat a name of the outer graph; the index tells them apart.
+        key = (event["name"], str(event["args"].get("node_index", "")))
+        first.setdefault(key, event)
+        durations.setdefault(key, []).append(float(event["dur"]))
+    return [_placement(event, durations[key]) for key, event in first.items()]
+
+
+def _placement(event: Mapping[str, Any], durations: list[float]) -> Placement:
+    arguments = event["args"]
+    outputs = [next(iter(shape), "") for shape in arguments.get("output_type_shape", [])]
+    return Placement(
+        node=event["name"].removesuffix(_KERNEL),
+        op=arguments.get("op_name", ""),
+        provider=arguments.get("provider", ""),
+        dtypes=tuple(_DTYPES.get(name, name) for name in outputs),
+        microseconds=sum(durations) / len(durations),
+    )

@@ -1,0 +1,175 @@
+"""A session of ONNX Runtime that runs where it was told to, and nowhere else."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from deploypipe.core.errors import EnvironmentLacks, UserError
+from deploypipe.core.files import Json, writing
+from deploypipe.core.tensors import TensorSpec, check_feeds
+from deploypipe.runtime import Feeds, Session
+from deploypipe.runtime.placement import Placement, read_profile
+
+Provider = tuple[str, Mapping[str, str]]
+"""An execution provider and its options."""
+
+ORT_ERRORS: tuple[type[Exception], ...] = tuple(
+    value
+    for value in vars(states).values()
+    if isinstance(value, type) and issubclass(value, Exception)
+)
+"""What ONNX Runtime raises of itself; they have no common base."""
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(string)": "object",
+    "tensor(bfloat16)": "bfloat16",
+}
+
+
+class OrtSession(Session):
+    """A model in ONNX Runtime: sequential, ``threads`` intra-op threads that do not spin.
+
+    ``providers`` come in the order of preference; the first one must take part, else
+    :class:`EnvironmentLacks` is raised instead of a slow run on the CPU.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        providers: Sequence[Provider],
+        threads: int,
+        *,
+        profile: bool = False,
+        optimized: Path | None = None,
+    ) -> None:
+        self._where = str(model) if isinstance(model, Path) else "the model"
+        self._resources = ExitStack()
+        self._placement: list[Placement] | None = None
+        self._profiling = profile
+        with ExitStack() as on_failure:
+            on_failure.callback(self._resources.close)
+            options = _options(threads)
+            if profile:
+                self._write_profile_aside(options)
+            self._session: Any = _create(model, options, providers, optimized, self._where)
+            _insist_on(providers[0][0], self._session.get_providers())
+            on_failure.pop_all()
+        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
+        self.environment = _environment(providers, threads)
+
+    def __call__(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        check_feeds(feeds, self.inputs, self._where)
+        try:
+            return dict(zip(self._names, self._session.run(self._names, feeds), strict=True))
+        except ORT_ERRORS as error:
+            raise _cannot("run", error, self._where) from error
+
+    def prepare(self, feeds: Feeds) -> Callable[[], object]:
+        self(feeds)
+        return functools.partial(self._session.run, self._names, dict(feeds))
+
+    def placement(self) -> list[Placement]:
+        if not self._profiling:
+            raise ValueError("placement() needs a session opened with profile=True")
+        if self._placement is None:
+            self._placement = read_profile(Path(self._session.end_profiling()))
+        if not self._placement:
+            raise ValueError("placement() needs a session that has answered at least once")
+        return list(self._placement)
+
+    def close(self) -> None:
+        if self._session is None:
+            return
+        if self._profiling and self._placement is None:
+            self._session.end_profiling()  # else its file stays open, and Windows keeps it
+        self._session = None
+        self._resources.close()
+
+    def _write_profile_aside(self, options: ort.SessionOptions) -> None:
+        folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="deploypipe-"))
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    # Idle workers that spin slow every other session of the process (onnxruntime issue 17011).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _create(
+    model: Path | bytes,
+    options: ort.SessionOptions,
+    providers: Sequence[Provider],
+    optimized: Path | None,
+    where: str,
+) -> Any:
+    if isinstance(model, Path) and not model.is_file():
+        raise UserError("there is no such model file", where=where)
+    with ExitStack() as stack:
+        if optimized is not None:
+            options.optimized_model_filepath = str(stack.enter_context(writing(optimized)))
+        source = str(model) if isinstance(model, Path) else model
+        names = [name for name, _ in providers]
+        try:
+            return ort.InferenceSession(
+                source,
+                options,
+                providers=names,
+                provider_options=[dict(given) for _, given in providers],
+                enable_fallback=0,  # the default answers a failing provider with the CPU
+            )
+        except ORT_ERRORS as error:
+            raise _cannot("load", error, where) from error
+
+
+def _insist_on(wanted: str, got: Sequence[str]) -> None:
+    if got[0] != wanted:
+        raise EnvironmentLacks(
+            f"{wanted} could not start; ONNX Runtime would have run on {got[0]} instead",
+            then="Its libraries or driver do not load here; `deploypipe doctor` tells more",
+        )
+
+
+def _cannot(verb: str, error: Exception, where: str) -> UserError:
+    """ONNX Runtime's reason in one line, without its error code."""
+    reason = " ".join(str(error).split())
+    if reason.startswith("[ONNXRuntimeError]"):
+        reason = reason.split(" : ", 3)[-1]
+    return UserError(
+        f"ONNX Runtime {ort.__version__} cannot {verb} this model: {reason}", where=where
+    )
+
+
+def _spec(value: Any) -> TensorSpec:
+    dtype = _DTYPES.get(value.type, value.type.removeprefix("tensor(").removesuffix(")"))
+    shape = tuple("?" if size is None else size for size in value.shape)
+    return TensorSpec(value.name, dtype, shape)
+
+
+def _environment(providers: Sequence[Provider], threads: int) -> dict[str, Json]:
+    return {
+        "runtime": f"onnxruntime {ort.__version__}",
+        "provider": providers[0][0],
+        "provider_options": dict(providers[0][1]),
+        "threads": threads,
+        "spinning": False,
+    }

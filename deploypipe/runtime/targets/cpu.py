@@ -1,0 +1,19 @@
+"""The processor, through ONNX Runtime's own kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from deploypipe.runtime.onnx_runtime import OnnxRuntimeTarget
+
+
+@dataclass(frozen=True)
+class Cpu(OnnxRuntimeTarget):
+    """The processor, with ``threads`` threads for one operator."""
+
+    provider: ClassVar[str] = "CPUExecutionProvider"
+    install: ClassVar[str] = "pip install onnxruntime"
+
+    def providers(self) -> list[tuple[str, dict[str, str]]]:
+        return [(self.provider, {})]

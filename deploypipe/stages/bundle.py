@@ -1,0 +1,61 @@
+"""What ships: the model, its manifest, golden answers and a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from deploypipe.bundle.pack import Content, pack
+from deploypipe.core.artifact import Artifact, Kind
+from deploypipe.core.files import Json
+from deploypipe.data import Data
+from deploypipe.runtime import TARGETS, host
+from deploypipe.stages import Desk, Stage, Work
+
+
+@dataclass(frozen=True)
+class Bundle(Stage):
+    """Pack a directory, or with ``form: tar`` one deterministic file."""
+
+    form: Literal["directory", "tar"] = "directory"
+    goldens: int = 4
+
+    takes: ClassVar[Kind] = Kind.ONNX
+    gives: ClassVar[Kind] = Kind.BUNDLE
+
+    def __post_init__(self) -> None:
+        if self.goldens < 1:
+            raise ValueError(f"goldens must be at least 1, got {self.goldens}")
+
+    def work(self, data: Data) -> Work:
+        return Work({"validation": min(self.goldens, len(data.split("validation")))}, seconds=0.5)
+
+    def run(self, source: Artifact, desk: Desk) -> Artifact:
+        split = desk.data.split("validation")
+        batch = split.batch(range(min(self.goldens, len(split))))
+        with desk.target.open(source.path) as session:
+            outputs: Mapping[str, np.ndarray] = session(batch.inputs)
+        content = Content(
+            name=desk.name,
+            preprocess=desk.data.preprocess.model_dump(mode="json") if split.gives_images else None,
+            classes=desk.data.classes,
+            target=TARGETS.spec(desk.target),
+            golden_inputs=batch.inputs,
+            golden_outputs=outputs,
+            verdict=_verdict(source),
+            environment=host(),
+        )
+        path = pack(source.path, desk.out / ("bundle.tar" if self.form == "tar" else "bundle"), content)
+        notes = {"changes": [f"{len(batch)} golden samples"]}
+        return Artifact.of(Kind.BUNDLE, path, "bundle", source, notes)
+
+
+def _verdict(source: Artifact) -> Json:
+    """The verdict of the nearest validate stage."""
+    artifact: Artifact | None = source
+    while artifact is not None and "verdict" not in artifact.notes:
+        artifact = artifact.parent
+    return artifact.notes["verdict"] if artifact else None

@@ -1,0 +1,191 @@
+"""Measure the candidate against the reference, and judge.
+
+Accuracy is paired on the same samples, latency interleaved in one run; every ONNX artifact on the
+way is timed and scored as well, so that the report can say what each stage was worth.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from deploypipe.core.artifact import Artifact, Kind
+from deploypipe.core.errors import UserError
+from deploypipe.core.files import Json
+from deploypipe.core.shelf import OneOf
+from deploypipe.data import Data
+from deploypipe.graph.files import load
+from deploypipe.graph.stats import stats
+from deploypipe.runtime import Target, host
+from deploypipe.stages import Desk, Stage, Work
+from deploypipe.validate import METRICS, Metric
+from deploypipe.validate.accuracy import Records, compare_accuracy, record
+from deploypipe.validate.drift import measure_drift
+from deploypipe.validate.feeds import sample_feeds
+from deploypipe.validate.files import compare_file_latency, opener
+from deploypipe.validate.judge import Comparison, Measured, judge
+from deploypipe.validate.latency import LatencyComparison, time_many
+from deploypipe.validate.metrics.top1 import Top1
+from deploypipe.validate.verdict import Budget
+
+
+@dataclass(frozen=True)
+class Validate(Stage):
+    """Accuracy, latency, drift, placement; PASS, FAIL or UNDECIDED by the recipe's budget."""
+
+    metric: Annotated[Metric, OneOf(METRICS)] = Top1()
+    samples: int | None = None
+    batch: int = 1
+    rounds: int = 7
+    seconds: float = 40.0
+
+    takes: ClassVar[Kind] = Kind.ONNX
+    gives: ClassVar[Kind] = Kind.ONNX
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
+    measures: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.rounds < 3 or self.seconds <= 0:
+            raise ValueError("batch must be at least 1, rounds at least 3 and seconds positive")
+
+    def work(self, data: Data) -> Work:
+        split = data.split("validation")
+        count = len(split) if self.samples is None else self.samples
+        if count > len(split):
+            raise UserError(
+                f"{count} samples were asked for, the validation split has {len(split)}",
+                where="validate.samples",
+                then="Enlarge data.split.validation, or ask for fewer",
+            )
+        return Work({"validation": count}, answered=4 * count, seconds=1.3 * self.seconds)
+
+    def run(self, source: Artifact, desk: Desk) -> Artifact:
+        if desk.reference is None:
+            raise UserError("there is no reference to compare with", where="validate")
+        steps = {"reference": desk.reference, **_onnx_steps(source, desk.reference)}
+        labels = list(steps)
+        records = {label: self._record(steps[label], label, desk) for label in labels}
+        latency = self._compare(desk.reference, source, desk)
+        ledger = self._ledger(steps, records, desk)
+        before, after = (
+            _measured(steps[label], label, records[label], latency, desk.target)
+            for label in (labels[0], labels[-1])
+        )
+        comparison = Comparison(
+            accuracy=compare_accuracy(records[labels[0]], records[labels[-1]]),
+            latency=latency,
+            drift=measure_drift(records[labels[0]], records[labels[-1]]),
+        )
+        verdict = judge(before, after, comparison, Budget.model_validate(dict(desk.budget)))
+        assert comparison.accuracy is not None
+        assert comparison.drift is not None
+        notes = {
+            "ledger": ledger,
+            "reference": before.to_json(),
+            "candidate": after.to_json(),
+            "accuracy": comparison.accuracy.to_json(),
+            "latency": latency.to_json(),
+            "drift": comparison.drift.to_json(),
+            **_where_it_ran(source, desk),
+            "environment": {**host(), **latency.candidate.environment},
+            "verdict": verdict.to_json(),
+            "changes": [],
+        }
+        path = desk.out / source.path.name
+        for file in source.path.parent.iterdir():  # the candidate itself passes through unchanged
+            (desk.out / file.name).hardlink_to(file)
+        return Artifact.of(Kind.ONNX, path, "validate", source, notes)
+
+    def _record(self, artifact: Artifact, label: str, desk: Desk) -> Records:
+        split = desk.data.split("validation")
+        with desk.target.open(artifact.path) as session:
+            return record(
+                session,
+                split,
+                metric=self.metric,
+                label=label,
+                limit=self.samples,
+                progress=desk.progress,
+            )
+
+    def _compare(self, reference: Artifact, candidate: Artifact, desk: Desk) -> LatencyComparison:
+        return compare_file_latency(
+            reference.path,
+            candidate.path,
+            desk.target,
+            samples=desk.data.split("validation"),
+            batch=self.batch,
+            rounds=self.rounds,
+            budget_seconds=self.seconds,
+            seed=desk.seed,
+            progress=desk.progress,
+        )
+
+    def _ledger(
+        self, steps: Mapping[str, Artifact], records: Mapping[str, Records], desk: Desk
+    ) -> list[Json]:
+        """One row per ONNX artifact, all timed in turns in one run."""
+        timings = time_many(
+            {label: opener(desk.target, artifact.path) for label, artifact in steps.items()},
+            sample_feeds(desk.data.split("validation"), self.batch),
+            rounds=max(3, self.rounds - 2),
+            budget_seconds=self.seconds / 2,
+            seed=desk.seed,
+            progress=desk.progress,
+        )
+        return [
+            {**_row(steps[label], label, records[label]), **timings[label].to_json()}
+            for label in steps
+        ]
+
+
+def _onnx_steps(source: Artifact, reference: Artifact) -> dict[str, Artifact]:
+    """The ONNX artifacts that lead to ``source``, first to last, by the step that made them."""
+    chain: list[Artifact] = []
+    artifact: Artifact | None = source
+    while artifact is not None and artifact.kind is Kind.ONNX:
+        chain.append(artifact)
+        artifact = artifact.parent
+    steps: dict[str, Artifact] = {}
+    for one in reversed(chain):
+        if one.path == reference.path:
+            continue
+        label, number = one.made_by, 2
+        while label in steps:
+            label, number = f"{one.made_by}-{number}", number + 1
+        steps[label] = one
+    return steps or {"candidate": source}
+
+
+def _row(artifact: Artifact, label: str, records: Records) -> dict[str, Json]:
+    counted = stats(load(artifact.path))
+    return {
+        "label": label,
+        "bytes": artifact.bytes,
+        "parameters": counted.parameters,
+        "macs": counted.macs,
+        "nodes": counted.nodes,
+        "accuracy": records.mean,
+    }
+
+
+def _measured(
+    artifact: Artifact, label: str, records: Records, latency: LatencyComparison, target: Target
+) -> Measured:
+    side = latency.reference if label == "reference" else latency.candidate
+    row = _row(artifact, label, records)
+    return Measured(**row, digest=artifact.digest, latency=side)
+
+
+def _where_it_ran(source: Artifact, desk: Desk) -> dict[str, Json]:
+    """Nodes per provider and kernels of the candidate, from the runtime's own profile."""
+    feeds = sample_feeds(desk.data.split("validation"), 1)[0]
+    with desk.target.open(source.path, profile=True) as session:
+        session(feeds)
+        placed = session.placement()
+    return {
+        "placement": dict(Counter(place.provider for place in placed)),
+        "kernels": dict(sorted(Counter(place.op for place in placed).items())),
+    }

@@ -1,0 +1,24 @@
+"""One latency measurement at a time on a machine: two at once measure each other."""
+
+from __future__ import annotations
+
+import getpass
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there test runners are on their own
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other process of this user is in this block, then run it."""
+    path = Path(tempfile.gettempdir()) / f"deploypipe-{getpass.getuser()}.lock"
+    with path.open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # closing the file gives the lock back

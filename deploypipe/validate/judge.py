@@ -1,0 +1,187 @@
+"""Judging: pure functions from measurements and limits to checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploypipe.core.files import Json
+from deploypipe.validate.accuracy import AccuracyComparison
+from deploypipe.validate.drift import Drift
+from deploypipe.validate.latency import LatencyComparison
+from deploypipe.validate.measurement import Measurement
+from deploypipe.validate.paired_proportions import samples_needed
+from deploypipe.validate.verdict import Budget, Check, Outcome, Verdict
+
+NOT_SLOWER = 0.98
+"""Least speedup that still counts as "not slower": equal models cannot be proven to reach 1."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model: a row of the report."""
+
+    label: str
+    bytes: int
+    parameters: int | None = None
+    macs: int | None = None
+    nodes: int | None = None
+    digest: str = ""
+    accuracy: float | None = None
+    latency: Measurement | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The ``reference`` or ``candidate`` section of a report."""
+        row = dict(vars(self))
+        latency = row.pop("latency")
+        return {**row, "latency_ms": None if latency is None else latency.summary()}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured of the two models together; None where it was not."""
+
+    accuracy: AccuracyComparison | None = None
+    latency: LatencyComparison | None = None
+    drift: Drift | None = None
+
+
+def judge(
+    before: Measured,
+    after: Measured,
+    comparison: Comparison,
+    budget: Budget,
+    *,
+    not_slower: float = NOT_SLOWER,
+) -> Verdict:
+    """Check the candidate ``after`` against the reference ``before``.
+
+    Asked without a budget too: finite outputs, and not slower.  What the budget asks for and nobody
+    measured is undecided.
+    """
+    drift, accuracy, latency = comparison.drift, comparison.accuracy, comparison.latency
+    checks: list[Check] = []
+    if drift is not None:
+        checks.append(finite_check(drift))
+    if budget.accuracy_drop is not None:
+        checks.append(accuracy_check(accuracy, budget.accuracy_drop))
+    if latency is not None:
+        checks.append(speedup_check(latency, not_slower, name="not slower"))
+    if budget.speedup is not None:
+        checks.append(speedup_check(latency, budget.speedup))
+    if budget.shrink is not None:
+        checks.append(shrink_check(before.bytes, after.bytes, budget.shrink))
+    return Verdict(tuple(checks))
+
+
+def finite_check(drift: Drift) -> Check:
+    """No NaN or infinity from the candidate where the reference has none."""
+    bad, allowed = drift.candidate_nonfinite, drift.reference_nonfinite
+    good = bad <= allowed
+    also = f", the reference does on {allowed}" if allowed else ""
+    why = "all outputs are finite" if not bad else f"NaN or infinity on {bad} samples{also}"
+    outcome = Outcome.PASS if good else Outcome.FAIL
+    return Check("finite outputs", bad, None, None, allowed, "samples", outcome, why)
+
+
+def least_check(name: str, measured: float, limit: float, unit: str, why: str = "") -> Check:
+    """A counted value that must reach ``limit``: two outcomes."""
+    outcome = Outcome.PASS if measured >= limit else Outcome.FAIL
+    return Check(name, measured, None, None, limit, unit, outcome, why or "counted")
+
+
+def shrink_check(before: int, after: int, limit: float) -> Check:
+    """Bytes on disk, reference / candidate: counted, not estimated."""
+    return least_check("shrink", before / max(1, after), limit, "x", f"{before} -> {after} bytes")
+
+
+def speedup_check(latency: LatencyComparison | None, limit: float, name: str = "speedup") -> Check:
+    """Pass if the whole interval of the speedup reaches ``limit``, fail if none of it does."""
+    if latency is None:
+        return _not_measured(name, limit, "x", "latency")
+    speedup = latency.speedup
+    outcome, why = _speedup_outcome(latency, limit)
+    high = speedup.high if math.isfinite(speedup.high) else None
+    return Check(name, speedup.value, speedup.low, high, limit, "x", outcome, why)
+
+
+def _speedup_outcome(latency: LatencyComparison, limit: float) -> tuple[Outcome, str]:
+    speedup = latency.speedup
+    told = f"{speedup.low:.3g}x to {speedup.high:.3g}x at {speedup.confidence:.0%} confidence"
+    differing = differences(latency.reference.environment, latency.candidate.environment)
+    if differing:
+        return Outcome.UNDECIDED, f"measured in different environments: {'; '.join(differing)}"
+    if speedup.low < limit <= speedup.high:
+        return Outcome.UNDECIDED, f"the limit lies within {told}; more rounds would narrow it"
+    distance = math.exp(abs(math.log(speedup.value / limit))) - 1
+    if not latency.aa_half_width <= distance / 2:
+        return Outcome.UNDECIDED, (
+            "noisy host: the reference against itself differs by up to "
+            f"{latency.aa_half_width:.1%}, and {distance:.1%} is to be told; "
+            "measure on a quieter host or with more rounds"
+        )
+    return (Outcome.PASS if speedup.low >= limit else Outcome.FAIL), told
+
+
+def differences(
+    reference: Mapping[str, Any], candidate: Mapping[str, Any], path: str = ""
+) -> list[str]:
+    """``threads: 2 against 4`` for every entry in which two environments differ."""
+    told: list[str] = []
+    for key in sorted({*reference, *candidate}):
+        was, now, where = reference.get(key), candidate.get(key), f"{path}{key}"
+        if isinstance(was, Mapping) and isinstance(now, Mapping):
+            told += differences(was, now, f"{where}.")
+        elif was != now:
+            told.append(f"{where}: {was} against {now}")
+    return told
+
+
+def accuracy_check(accuracy: AccuracyComparison | None, limit: float) -> Check:
+    """Pass if all of the drop's interval is within ``limit``, fail if all of it is beyond."""
+    name = "accuracy drop"
+    if accuracy is None:
+        return _not_measured(name, limit, "points", "accuracy")
+    drop = accuracy.drop
+    if math.isnan(drop.value):
+        why = "the metric is not a number"
+        return Check(name, None, None, None, limit, accuracy.unit, Outcome.FAIL, why)
+    outcome = Outcome.UNDECIDED
+    if drop.high <= limit:
+        outcome = Outcome.PASS
+    elif drop.low > limit:
+        outcome = Outcome.FAIL
+    why = _accuracy_reason(accuracy, limit, outcome)
+    return Check(name, drop.value, drop.low, drop.high, limit, accuracy.unit, outcome, why)
+
+
+def _accuracy_reason(accuracy: AccuracyComparison, limit: float, outcome: Outcome) -> str:
+    drop, told = accuracy.drop, f"{accuracy.samples} samples"
+    if accuracy.flips_to_wrong is not None:
+        told += f", {accuracy.flips_to_wrong} flip to wrong, {accuracy.flips_to_right} to right"
+    if accuracy.provable_margin is not None:
+        told += f"; they can prove {accuracy.provable_margin:.2g} {accuracy.unit}"
+    if outcome is not Outcome.UNDECIDED:
+        return told
+    needed = _needed(accuracy, limit)
+    more = f"about {needed} samples would decide" if needed else "more samples would not decide it"
+    within = f"the limit lies within the interval of {drop.value:.2g}"
+    return f"too few samples: {told}, and {within}; {more}"
+
+
+def _needed(accuracy: AccuracyComparison, limit: float) -> int | None:
+    drop = accuracy.drop
+    lost, won = accuracy.flips_to_wrong, accuracy.flips_to_right
+    if lost is not None and won is not None:
+        margin = limit / accuracy.scale
+        return samples_needed(lost, won, accuracy.samples, margin, accuracy.confidence)
+    if limit == drop.value:
+        return None
+    return math.ceil(accuracy.samples * (drop.half_width / (limit - drop.value)) ** 2)
+
+
+def _not_measured(name: str, limit: float, unit: str, what: str) -> Check:
+    why = f"{what} was not measured"
+    return Check(name, None, None, None, limit, unit, Outcome.UNDECIDED, why)

@@ -1,0 +1,189 @@
+"""Latency of models against each other: a ratio with its interval, from interleaved rounds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from deploypipe.core.errors import UserError
+from deploypipe.core.files import Json
+from deploypipe.core.progress import Progress
+from deploypipe.runtime import Feeds
+from deploypipe.validate.interleave import Clock, Opener, Pace, Round, Turns, interleave
+from deploypipe.validate.interval import Interval
+from deploypipe.validate.measurement import Measurement
+from deploypipe.validate.student import mean_interval
+
+CONFIDENCE = 0.99
+REFERENCE, CANDIDATE, TWIN = "reference", "candidate", "twin"
+
+RAW_LIMIT = 2000
+"""Raw times of a side that go into a report; evenly picked where there are more."""
+
+
+@dataclass(frozen=True)
+class LatencyComparison:
+    """Two models in turns.  ``ratio`` is candidate / reference: below 1 the candidate is faster.
+
+    ``aa_half_width`` is how far the interval of the reference against a second session of itself
+    reaches from 1: what this host can make of nothing.
+    """
+
+    reference: Measurement
+    candidate: Measurement
+    ratio: Interval
+    aa_half_width: float
+    rounds: tuple[Round, ...] = field(repr=False)
+    batch: int | None
+    seed: int
+
+    @property
+    def speedup(self) -> Interval:
+        """reference / candidate: above 1 the candidate is faster."""
+        return self.ratio.inverse()
+
+    def cold_ms(self, label: str) -> list[float]:
+        """Opening plus the first answer of ``reference`` or ``candidate``, one a round."""
+        return [one.cold_ms[label] for one in self.rounds]
+
+    def to_json(self, raw_limit: int = RAW_LIMIT) -> dict[str, Json]:
+        """The ``latency`` section of a report."""
+        return {
+            "threads": self.candidate.environment.get("threads"),
+            "batch": self.batch,
+            "ratio": self.ratio.value,
+            "low": _finite(self.ratio.low),
+            "high": _finite(self.ratio.high),
+            "speedup": self.speedup.value,
+            "confidence": self.ratio.confidence,
+            "rounds": len(self.rounds),
+            "blocks": sum(len(one.blocks) for one in self.rounds),
+            "seed": self.seed,
+            "reference_ms": self.reference.thinned(raw_limit),
+            "candidate_ms": self.candidate.thinned(raw_limit),
+            "reference_cold_ms": self.cold_ms(REFERENCE),
+            "candidate_cold_ms": self.cold_ms(CANDIDATE),
+            "aa_half_width": _finite(self.aa_half_width),
+        }
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One model of several; ``ratio`` is to the first one, None for the first itself."""
+
+    measurement: Measurement
+    ratio: Interval | None
+
+    def to_json(self) -> dict[str, Json]:
+        """The ``latency_ms`` and ``ratio`` of a ledger's row."""
+        told: dict[str, Json] = {"latency_ms": self.measurement.summary(), "ratio": None}
+        if self.ratio is not None:
+            low, high = _finite(self.ratio.low), _finite(self.ratio.high)
+            told["ratio"] = {"value": self.ratio.value, "low": low, "high": high}
+        return told
+
+
+def compare_latency(
+    open_reference: Opener,
+    open_candidate: Opener,
+    feeds: Sequence[Feeds],
+    *,
+    rounds: int = 5,
+    blocks: int = 4,
+    budget_seconds: float = 120.0,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    progress: Progress | None = None,
+    pace: Pace | None = None,
+    clock: Clock = time.perf_counter_ns,
+) -> LatencyComparison:
+    """Time two models in turns: ``rounds`` times fresh sessions, ``blocks`` blocks each.
+
+    The interval is Student's on the rounds' mean log ratios.  A fifth of the time goes to the
+    reference against a second session of itself.  ``budget_seconds`` ends it early, by the clock
+    alone, but never before three rounds of one block each.
+
+    Args:
+        open_reference: Opens a session (or any callable) that takes a feed.
+        open_candidate: The same for the other model.
+        feeds: Batches to rotate over; both models must take them.
+        rounds: Fresh sessions of both; the observations of the interval.
+        blocks: ABBA or BAAB blocks in each round.
+        budget_seconds: See above.
+        confidence: Two-sided.
+        seed: Of the order of turns.
+        progress: Told after each round.
+        pace: All lengths at once, for tests; replaces rounds, blocks and budget_seconds.
+        clock: For tests.
+    """
+    pace = pace or Pace(rounds, blocks, budget_seconds)
+    openers = {REFERENCE: open_reference, CANDIDATE: open_candidate, TWIN: open_reference}
+    groups = [Turns((REFERENCE, CANDIDATE))] * pace.blocks
+    groups += [Turns((REFERENCE, TWIN), share=0.5)] * max(1, pace.blocks // 2)
+    done = interleave(openers, feeds, groups, pace, seed=seed, progress=progress, clock=clock)
+    guard = _ratio(done, TWIN, REFERENCE, confidence)
+    return LatencyComparison(
+        reference=_measurement(done, REFERENCE),
+        candidate=_measurement(done, CANDIDATE),
+        ratio=_ratio(done, CANDIDATE, REFERENCE, confidence),
+        aa_half_width=max(guard.high, 1 / guard.low if guard.low > 0 else math.inf) - 1,
+        rounds=tuple(done),
+        batch=batch_size(feeds[0]),
+        seed=seed,
+    )
+
+
+def time_many(
+    openers: Mapping[str, Opener],
+    feeds: Sequence[Feeds],
+    *,
+    rounds: int = 5,
+    blocks: int = 4,
+    budget_seconds: float = 120.0,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    progress: Progress | None = None,
+    pace: Pace | None = None,
+    clock: Clock = time.perf_counter_ns,
+) -> dict[str, Timing]:
+    """Time several models in turns, each against the first; arguments as `compare_latency`."""
+    if not openers:
+        raise UserError("there is no model to time")
+    pace = pace or Pace(rounds, blocks, budget_seconds)
+    labels = tuple(openers)
+    groups = [Turns(labels)] * pace.blocks
+    done = interleave(openers, feeds, groups, pace, seed=seed, progress=progress, clock=clock)
+    first = labels[0]
+    return {
+        label: Timing(
+            _measurement(done, label),
+            None if label == first else _ratio(done, label, first, confidence),
+        )
+        for label in labels
+    }
+
+
+def batch_size(feed: Feeds) -> int | None:
+    """First dimension of the first input; None for a scalar or no input."""
+    shape = next((array.shape for array in feed.values()), ())
+    return int(shape[0]) if shape else None
+
+
+def _measurement(rounds: Sequence[Round], label: str) -> Measurement:
+    values = tuple(ms for one in rounds for ms in one.times(label))
+    return Measurement(label, "ms", values, rounds[0].environments[label])
+
+
+def _ratio(rounds: Sequence[Round], label: str, base: str, confidence: float) -> Interval:
+    logs = [one.log_ratio(label, base) for one in rounds]
+    return mean_interval(logs, confidence).map(_exp)
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0))  # one round has an unbounded interval
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) and value < 1e300 else None

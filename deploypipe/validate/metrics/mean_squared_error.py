@@ -1,0 +1,27 @@
+"""Mean of the squared differences between outputs and labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from deploypipe.validate import Metric
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(Metric):
+    """Mean of the squared differences between outputs and labels."""
+
+    higher_is_better: ClassVar[bool] = False
+    unit: ClassVar[str] = "squared error"
+
+    def score(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        if outputs.size != labels.size or len(outputs) != len(labels):
+            raise ValueError(
+                "mean-squared-error takes outputs and labels of one shape, "
+                f"got {list(outputs.shape)} and {list(labels.shape)}"
+            )
+        difference = outputs.reshape(len(outputs), -1) - labels.reshape(len(labels), -1)
+        return np.asarray((difference.astype(np.float64) ** 2).mean(axis=1))

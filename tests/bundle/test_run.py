@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from deploypipe.bundle.pack import pack
+from deploypipe.bundle.verify import verify
+
+WATCHED = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    heavy = {"torch", "onnx", "onnx_ir", "onnxscript", "deploypipe", "pydantic", "PIL", "scipy"}
+    print("loaded:", sorted(heavy & set(sys.modules)))
+"""
+
+
+def run(bundle, *words: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-I"] + (["-c", code] if code else [])
+    command = [*start, str(bundle / "run.py"), *map(str, words)]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=bundle.parent, timeout=60
+    )
+
+
+def test_it_checks_the_bundle_with_numpy_and_onnxruntime_alone(bundle):
+    done = run(bundle, code=WATCHED)
+    assert done.stdout.splitlines() == ["OK: 4 files, 6 golden samples", "loaded: []"]
+    assert done.returncode == 0, done.stderr
+    verify(bundle)  # running left nothing behind
+
+
+def test_it_prints_the_classes_of_an_image_and_of_a_ready_tensor(bundle, content, tmp_path):
+    ready = content.golden_inputs["image"][0]
+    image = np.rint(ready.transpose(1, 2, 0) * 255).astype(np.uint8)
+    logits = content.golden_outputs["logits"][0].astype(np.float64)
+    share = np.exp(logits) / np.exp(logits).sum()
+    best = np.argsort(-share)
+    expected = [f"{share[i]:.4f}  {content.classes[i]}" for i in best]
+    for name, array in {"u8": image, "f32": ready, "one": ready[None]}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        assert run(bundle, tmp_path / f"{name}.npy").stdout.splitlines() == expected
+    told = run(bundle, tmp_path / "u8.npy", "--top", 2).stdout.splitlines()
+    assert told == expected[:2]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((5, 4, 3), np.uint8),
+        np.zeros((4, 4, 1), np.float32),
+        np.zeros((2, 3, 4, 4), np.float32),
+        np.zeros((3, 4, 4), np.float64),
+    ],
+)
+def test_an_image_of_another_size_is_refused(bundle, tmp_path, array):
+    np.save(tmp_path / "x.npy", array)
+    done = run(bundle, tmp_path / "x.npy")
+    assert done.returncode == 1 and "the model takes float32" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_file_is_named(bundle):
+    (bundle / "report.html").write_text("<p>better</p>")
+    done = run(bundle)
+    assert done.returncode == 1 and "report.html: damaged" in done.stderr
+
+
+def test_answers_that_differ_are_told(model, content, tmp_path):
+    moved = {"logits": content.golden_outputs["logits"] + np.float32(1)}
+    bundle = pack(model, tmp_path / "b", dataclasses.replace(content, golden_outputs=moved))
+    done = run(bundle)
+    assert done.returncode == 1 and "output 'logits' differs" in done.stderr
+
+
+def test_a_provider_that_is_missing_is_named_and_not_replaced(model, content, tmp_path):
+    other = dataclasses.replace(content, providers=["OtherExecutionProvider"])
+    done = run(pack(model, tmp_path / "b", other))
+    assert done.returncode == 1 and "lacks OtherExecutionProvider" in done.stderr
+
+
+def test_a_bundle_without_goldens_is_still_ok(model, content, tmp_path):
+    bare = dataclasses.replace(content, golden_inputs={}, golden_outputs={})
+    done = run(pack(model, tmp_path / "b", bare))
+    assert done.returncode == 0 and done.stdout.startswith("OK: all files")

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from deploypipe.core.errors import UserError
+from deploypipe.graph.files import data_files, load, save, to_bytes, weight_bytes
+
+
+@pytest.fixture
+def model(parse):
+    weight = np.arange(600, dtype=np.float32).reshape(2, 300)
+    return parse("g (float[N,2] x) => (float[N,300] y) {y = MatMul(x, w)}", w=weight)
+
+
+@pytest.fixture
+def external(model, tmp_path):
+    """A model whose weights lie in m.onnx.data."""
+    save(model, tmp_path / "m.onnx", largest_file=100)
+    return tmp_path / "m.onnx"
+
+
+def _relocate(path: Path, **changes: str) -> None:
+    proto = onnx.load(str(path), load_external_data=False)
+    for entry in proto.graph.initializer[0].external_data:
+        entry.value = changes.get(entry.key, entry.value)
+    path.write_bytes(proto.SerializeToString())
+
+
+def _weight(model):
+    return model.graph.initializers["w"].const_value.numpy()
+
+
+def test_what_is_saved_is_loaded_again(model, tmp_path):
+    save(model, tmp_path / "new" / "m.onnx")
+    assert os.listdir(tmp_path / "new") == ["m.onnx"]
+    assert to_bytes(load(tmp_path / "new" / "m.onnx")) == to_bytes(model)
+
+
+def test_large_weights_go_beside_the_model(model, external):
+    assert sorted(os.listdir(external.parent)) == ["m.onnx", "m.onnx.data"]
+    assert (external.parent / "m.onnx.data").stat().st_size == weight_bytes(model) == 2400
+    np.testing.assert_array_equal(_weight(load(external)), _weight(model))
+
+
+def test_saving_leaves_the_model_in_memory_as_it_was(model, external):
+    assert _weight(model).sum() == np.arange(600).sum()
+    assert to_bytes(load(external)) == to_bytes(model)
+
+
+def test_a_loaded_model_outlives_its_files(external):
+    model = load(external)
+    (external.parent / "m.onnx.data").write_bytes(b"")
+    external.unlink()
+    assert _weight(model)[1, 299] == 599
+
+
+def test_a_model_may_be_saved_over_its_own_files(external):
+    save(load(external), external, largest_file=100)
+    assert _weight(load(external))[1, 299] == 599
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="nothing.onnx: no such file"):
+        load(tmp_path / "nothing.onnx")
+
+
+def test_a_directory_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is a directory"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world", b"\x00" * 64, b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_is_no_onnx_is_refused(tmp_path, content):
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(UserError, match="not an ONNX file, or cut short"):
+        load(tmp_path / "m.onnx")
+
+
+def test_a_file_cut_short_anywhere_is_refused_in_one_paragraph(model, tmp_path):
+    whole = to_bytes(model)
+    for length in range(0, len(whole) - 1, 97):
+        (tmp_path / "m.onnx").write_bytes(whole[:length])
+        with pytest.raises(UserError) as caught:
+            load(tmp_path / "m.onnx")
+        assert "\n" not in str(caught.value)
+
+
+def test_damaged_bytes_never_give_a_traceback(model, tmp_path):
+    whole = to_bytes(model)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(whole)
+        broken[rng.integers(200)] = rng.integers(256)
+        (tmp_path / "m.onnx").write_bytes(broken)
+        try:
+            load(tmp_path / "m.onnx")
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_the_checkers_reason_is_told_in_one_line(parse, tmp_path):
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[1] x) => (float[1] y) {y = Rule(x)}'
+    )
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(UserError, match="fails onnx.checker: No Op registered for Rule") as caught:
+        load(tmp_path / "m.onnx")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("location", ["../secret", "a/../../secret", "/etc/hostname", ""])
+def test_data_outside_the_models_folder_are_not_read(external, location):
+    (external.parent.parent / "secret").write_bytes(bytes(2400))
+    _relocate(external, location=location)
+    with pytest.raises(UserError, match="outside the model's folder"):
+        load(external)
+
+
+def test_a_link_that_leads_outside_is_not_followed(external, tmp_path_factory):
+    data = external.parent / "m.onnx.data"
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret"
+    elsewhere.write_bytes(data.read_bytes())
+    data.unlink()
+    data.symlink_to(elsewhere)
+    with pytest.raises(UserError, match="outside the model's folder"):
+        load(external)
+
+
+def test_a_folder_that_is_itself_a_link_is_fine(external, tmp_path_factory):
+    link = tmp_path_factory.mktemp("links") / "link"
+    link.symlink_to(external.parent)
+    assert _weight(load(link / "m.onnx"))[0, 1] == 1
+
+
+def test_the_files_of_external_data_are_listed_by_location(external, parse, tmp_path):
+    assert data_files(external) == {"m.onnx.data": (tmp_path / "m.onnx.data").resolve()}
+    save(parse("g (float[2] x) => (float[2] y) {y = Relu(x)}"), tmp_path / "plain.onnx")
+    assert data_files(tmp_path / "plain.onnx") == {}
+
+
+def test_missing_data_are_named(external):
+    (external.parent / "m.onnx.data").unlink()
+    with pytest.raises(UserError, match=r"tensor 'w': its data file 'm.onnx.data' is missing"):
+        load(external)
+
+
+def test_data_cut_short_are_named(external):
+    data = external.parent / "m.onnx.data"
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(UserError, match="too short"):
+        load(external)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"length": "2401"}, {"length": "99999999999"}, {"offset": "-4"}, {"offset": "x"}]
+)
+def test_a_lying_offset_or_length_is_refused(external, changes):
+    _relocate(external, **changes)
+    with pytest.raises(UserError):
+        load(external)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from deploypipe.core.errors import UserError
+from deploypipe.quantize.observe import Observation, observable, observe
+
+TENSORS = ("x", "r", "p")
+SAMPLES = np.random.default_rng(1).normal(size=(23, 1, 2, 2)).astype(np.float32)
+
+
+def batched(array: np.ndarray, size: int) -> Iterator[dict[str, np.ndarray]]:
+    for i in range(0, len(array), size):
+        yield {"x": array[i : i + size]}
+
+
+def same(a: Observation, b: Observation) -> bool:
+    pairs = [(a.histograms[name], b.histograms[name]) for name in TENSORS]
+    return all(
+        (x.low, x.high) == (y.low, y.high) and np.array_equal(x.counts, y.counts) for x, y in pairs
+    )
+
+
+@pytest.mark.parametrize("size", [1, 4, 23])
+def test_batch_size_does_not_matter_to_the_last_bit(conv_net, open_session, size: int) -> None:
+    one = observe(conv_net, TENSORS, batched(SAMPLES, 5), open_session)
+    assert same(one, observe(conv_net, TENSORS, batched(SAMPLES, size), open_session))
+    assert one.samples == 23
+
+
+def test_order_does_not_matter_to_the_last_bit(conv_net, open_session) -> None:
+    one = observe(conv_net, TENSORS, batched(SAMPLES, 5), open_session)
+    shuffled = np.random.default_rng(2).permutation(SAMPLES)
+    assert same(one, observe(conv_net, TENSORS, batched(shuffled, 7), open_session))
+
+
+def test_the_float_values_are_counted(conv_net, open_session) -> None:
+    x = np.float32([[[[1, 2], [3, 4]]]])
+    seen = observe(conv_net, TENSORS, [{"x": x}], open_session).histograms
+    assert (seen["x"].low, seen["x"].high, seen["x"].total) == (1, 4, 4)
+    assert (seen["r"].low, seen["r"].high, seen["r"].total) == (0, 8.5, 8)  # 2x + 0.5, relu(1 - x)
+    assert (seen["p"].low, seen["p"].high, seen["p"].total) == (0, 5.5, 2)
+
+
+def test_only_planned_tensors_leave_the_session(conv_net) -> None:
+    outputs = observable(conv_net, ["x", "r"]).graph.outputs
+    assert [value.name for value in outputs] == ["r"]
+    assert [value.name for value in conv_net.graph.outputs] == ["y"]
+
+
+def test_a_model_with_a_fixed_batch_runs_as_fed(parse, open_session) -> None:
+    text = "agraph (float[2,1] x) => (float[2,1] y) { y = Relu(x) }"
+    seen = observe(parse(text), ["y"], [{"x": np.float32([[-1], [2]])}], open_session)
+    assert (seen.samples, seen.histograms["y"].high) == (2, 2)
+
+
+def test_a_nan_is_traced_to_its_node_and_sample(parse, open_session) -> None:
+    model = parse("agraph (float[N,1] x) => (float[N,1] y) { [root] r = Sqrt(x) y = Relu(r) }")
+    feeds = [{"x": np.float32([[1], [4]])}, {"x": np.float32([[9], [-1]])}]
+    with pytest.raises(UserError, match="tensor 'r', from Sqrt 'root', holds NaN at sample 3"):
+        observe(model, ["r"], feeds, open_session)
+
+
+def test_an_infinite_sample_is_named(conv_net, open_session) -> None:
+    with pytest.raises(UserError, match="input 'x' holds infinity at sample 0"):
+        observe(conv_net, TENSORS, [{"x": np.full((1, 1, 2, 2), np.inf, np.float32)}], open_session)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({"image": SAMPLES}, "'image', which is no input of the model"),
+        ({}, "lack the model's input 'x'"),
+        ({"x": SAMPLES.astype(np.float64)}, "the samples are float64"),
+        ({"x": SAMPLES[:, 0]}, "the model takes x: float32"),
+        ({"x": SAMPLES[..., :1]}, "the model takes x: float32"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(conv_net, open_session, feeds, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        observe(conv_net, TENSORS, [feeds], open_session)
+
+
+def test_inputs_of_different_lengths_are_refused(parse, open_session) -> None:
+    model = parse("agraph (float[N] a, float[N] b) => (float[N] y) { y = Add(a, b) }")
+    feeds = [{"a": np.zeros(2, np.float32), "b": np.zeros(3, np.float32)}]
+    with pytest.raises(UserError, match=r"one batch have \[2, 3\] samples"):
+        observe(model, ["y"], feeds, open_session)
+
+
+def test_no_samples_is_an_error(conv_net, open_session) -> None:
+    with pytest.raises(UserError, match="there are none"):
+        observe(conv_net, TENSORS, [], open_session)
+
+
+def test_memory_does_not_grow_with_the_number_of_samples(conv_net) -> None:
+    @contextmanager
+    def open_fake(model: bytes, *, optimized: object = None):
+        yield lambda feeds: {"r": np.ones((1, 50_000), np.float32)}
+
+    def peak(samples: int) -> int:
+        tracemalloc.start()
+        feeds = ({"x": SAMPLES[:1]} for _ in range(samples))
+        observe(conv_net, ["r"], feeds, open_fake)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1)
+    assert peak(400) < 1.3 * peak(20)

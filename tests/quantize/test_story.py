@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from deploypipe.core.errors import UserError
+from deploypipe.graph.files import to_bytes
+from deploypipe.quantize import CALIBRATORS, quantize_model
+from deploypipe.runtime import TARGETS
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(40, 1, 2, 2)).astype(np.float32)
+
+
+def test_answers_stay_within_rounding_of_the_float_model(conv_net, quantize, open_session) -> None:
+    with open_session(to_bytes(conv_net)) as answer:
+        expected = answer({"x": X})["y"]
+    with open_session(to_bytes(quantize(conv_net, X).model)) as answer:
+        got = answer({"x": X})["y"]
+    assert np.abs(got - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_a_target_opens_the_sessions(conv_net, cpu) -> None:
+    target = TARGETS.build({"cpu": {"threads": 1}})
+    minmax = CALIBRATORS.build("minmax")
+    result = quantize_model(conv_net, [{"x": X}], target.open, calibrator=minmax, profile=cpu)
+    assert result.notes["fused"] == result.notes["planned"] == 4
+
+
+@pytest.mark.parametrize("name", CALIBRATORS.names())
+def test_the_file_is_the_same_whatever_the_batches(name, conv_net, cpu, open_session) -> None:
+    def run(array: np.ndarray, size: int) -> bytes:
+        feeds = ({"x": array[i : i + size]} for i in range(0, len(array), size))
+        calibrator = CALIBRATORS.build(name)
+        done = quantize_model(conv_net, feeds, open_session, calibrator=calibrator, profile=cpu)
+        return to_bytes(done.model)
+
+    assert run(X, 40) == run(X, 7) == run(RNG.permutation(X), 1)
+
+
+def test_changes_and_refusals_are_sentences(parse, quantize) -> None:
+    text = """agraph (float[N,1,1,1] x) => (float[N,1,1,1] y) <float[1,1,1,1] w = {2.0}>
+      { [a] t = Conv(x, w) [b] u = Erf(t) [c] y = Conv(u, w) }"""
+    result = quantize(parse(text), [[[[1]]]])
+    assert result.changes == ["1 Conv in 8 bits"]
+    assert result.refusals == [
+        "Erf 'b' stays float: it has no 8-bit kernel",
+        "Conv 'c' stays float: its output is the model's output, which stays float",
+    ]
+
+
+def test_notes_are_json_with_every_range(conv_net, quantize) -> None:
+    notes = json.loads(json.dumps(quantize(conv_net, X).notes, allow_nan=False))
+    assert notes["samples"] == 40
+    assert notes["calibrator"] == {"minmax": {}}
+    assert notes["ranges"]["x"]["observed"] == [float(X.min()), float(X.max())]
+    assert notes["ranges"]["r"]["covered"][0] == 0
+
+
+def test_a_node_that_is_to_stay_float_does(conv_net, quantize) -> None:
+    result = quantize(conv_net, X, keep_float={"conv": "it costs too much accuracy"})
+    assert [unit.name for unit in result.plan.units] == ["head"]
+    assert "Conv 'conv' stays float: it costs too much accuracy" in result.refusals
+
+
+def test_a_name_that_is_no_node_is_refused(conv_net, quantize) -> None:
+    with pytest.raises(UserError, match="keep_float names 'cnov'"):
+        quantize(conv_net, X, keep_float={"cnov": "typo"})
+
+
+def test_a_model_without_anything_to_quantize_says_why(parse, quantize) -> None:
+    text = "agraph (float[N,2] x) => (float[N,2] y) { [s] y = Softmax(x) }"
+    with pytest.raises(UserError, match="no node can run in 8 bits. Why: 's': 8 bits are too few"):
+        quantize(parse(text), [[1, 2]])
+
+
+def test_what_the_runtime_does_not_fuse_is_put_back_to_float(
+    conv_net, quantize, monkeypatch
+) -> None:
+    from deploypipe.quantize import story
+
+    real = story.audit
+
+    def stubborn(model, plan, opener):
+        checked = real(model, plan, opener)
+        refused = {u.name: "this build does not" for u in plan.units if u.op == "Conv"}
+        return type(checked)(checked.kernels, refused)
+
+    monkeypatch.setattr(story, "audit", stubborn)
+    result = quantize(conv_net, X)
+    assert [unit.name for unit in result.plan.units] == ["head"]
+    assert "Conv 'conv' stays float: this build does not" in result.refusals
+    assert "QLinearConv" not in result.audit.kernels

@@ -1,0 +1,71 @@
+"""The verdict in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deploypipe.report.headline import checks, headline, limit, wants_more
+from deploypipe.report.schema import CheckEntry, read_report
+
+
+def test_a_pass_says_what_was_gained(report: dict[str, Any]) -> None:
+    assert headline(read_report(report)).reason == (
+        "11.4x smaller, 3.1x faster, accuracy \u22120.12 points; all 5 checks hold"
+    )
+
+
+def test_a_pass_without_limits_admits_it(report: dict[str, Any]) -> None:
+    report["verdict"]["checks"] = []
+    assert headline(read_report(report)).reason.endswith("no limit was set")
+
+
+def test_a_slower_candidate_is_called_slower(report: dict[str, Any]) -> None:
+    report["latency"]["ratio"] = 1.25
+    assert "1.25x slower" in headline(read_report(report)).reason
+
+
+def test_a_fail_names_only_the_checks_that_failed(failed: dict[str, Any]) -> None:
+    reason = headline(read_report(failed)).reason
+    assert reason.startswith("speedup: ") and "accuracy" not in reason and "shrink" not in reason
+
+
+def test_only_the_first_reason_is_told_in_full(failed: dict[str, Any]) -> None:
+    failed["verdict"]["checks"] = [
+        {"name": f"check {i}", "outcome": "FAIL", "why": "so"} for i in range(5)
+    ]
+    assert (
+        headline(read_report(failed)).reason
+        == "check 0: so; also: check 1, check 2, check 3, check 4"
+    )
+
+
+def test_a_check_without_a_why_tells_its_numbers(failed: dict[str, Any]) -> None:
+    failed["verdict"]["checks"][3]["why"] = ""
+    assert headline(read_report(failed)).reason == "speedup: measured 3.12x, limit at least 4.00x"
+
+
+def test_every_outcome_has_a_mark_of_its_own(report: dict[str, Any]) -> None:
+    for check, outcome in zip(
+        report["verdict"]["checks"], ("PASS", "FAIL", "UNDECIDED"), strict=False
+    ):
+        check["outcome"] = outcome
+    assert len({check.mark for check in checks(read_report(report))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "side"),
+    [("speedup", "FAIL", True), ("accuracy_drop", "PASS", False), ("novel", "PASS", True),
+        ("not slower", "UNDECIDED", True),
+        ("finite outputs", "PASS", False),
+     ("novel", "FAIL", False), ("novel", "UNDECIDED", None)],
+)  # fmt: skip
+def test_the_side_of_a_limit_is_told_by_name_or_outcome(
+    name: str, outcome: str, side: bool | None
+) -> None:
+    check = CheckEntry.model_validate(
+        {"name": name, "measured": 3.0, "limit": 2.0, "unit": "x", "outcome": outcome}
+    )
+    assert wants_more(check) is side
+    assert limit(check) == {True: "at least 2.00x", False: "at most 2.00x", None: "2.00x"}[side]

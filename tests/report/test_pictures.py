@@ -1,0 +1,138 @@
+"""The pictures: positions that follow the values."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from deploypipe.report.marks import Figure
+from deploypipe.report.pictures import figures, ledger_figures
+from deploypipe.report.schema import read_report
+from deploypipe.report.svg import Scale, tag
+
+
+def _drawn(found: list[Figure], key: str) -> ElementTree.Element:
+    trees = [ElementTree.fromstring(str(figure.svg)) for figure in found]
+    return next(t for t in trees if t.get("aria-labelledby", "").startswith(f"{key}-"))
+
+
+def _floats(element: ElementTree.Element, *names: str) -> tuple[float, ...]:
+    return tuple(float(element.get(name, "nan")) for name in names)
+
+
+def test_every_picture_is_well_formed_and_stays_in_its_box(any_report: dict[str, Any]) -> None:
+    read = read_report(any_report)
+    for figure in [*ledger_figures(read), *figures(read)]:
+        tree = ElementTree.fromstring(str(figure.svg))
+        _, _, width, height = map(float, tree.get("viewBox", "").split())
+        for element in tree.iter():
+            for name, limit in (("x", width), ("x1", width), ("x2", width), ("cx", width),
+                                ("y", height), ("y1", height), ("y2", height)):  # fmt: skip
+                assert 0 <= float(element.get(name, 0)) <= limit, ElementTree.tostring(element)
+
+
+def test_bars_are_as_long_as_their_bytes(report: dict[str, Any]) -> None:
+    tree = _drawn(ledger_figures(read_report(report)), "size")
+    widths = [_floats(bar, "width")[0] for bar in tree.iter("rect")]
+    sizes = [row["bytes"] for row in report["ledger"]]
+    assert [w / widths[0] for w in widths] == pytest.approx(
+        [s / sizes[0] for s in sizes], abs=0.002
+    )
+
+
+def test_panels_of_the_ledger_share_their_rows(report: dict[str, Any]) -> None:
+    panels = ledger_figures(read_report(report))
+    rows = [
+        [
+            (t.text, t.get("y"))
+            for t in ElementTree.fromstring(str(p.svg)).iter("text")
+            if t.get("x") == "0"
+        ]
+        for p in panels
+    ]
+    assert len(panels) == 3 and rows[0] == rows[1] == rows[2]
+    assert [label for label, _ in rows[0]] == ["reference", "export", "optimize", "quantize"]
+
+
+def test_a_shorter_pipeline_gives_fewer_rows(unquantized: dict[str, Any]) -> None:
+    tree = _drawn(ledger_figures(read_report(unquantized)), "time")
+    assert "quantize" not in "".join(tree.itertext())
+    assert [bar.get("class") for bar in tree.iter("rect")] == ["reference", "between", "candidate"]
+
+
+def test_the_whisker_of_a_latency_spans_its_interval(report: dict[str, Any]) -> None:
+    report["ledger"][3]["ratio"] = {"value": 0.5, "low": 0.25, "high": 0.75}
+    tree = _drawn(ledger_figures(read_report(report)), "time")
+    spans = [_floats(e, "x1", "x2") for e in tree.iter("line") if e.get("class") == "whisker"]
+    low, high = spans[-3]
+    assert high - low == pytest.approx((222 - 78) / 2 / 1.006, abs=0.3)
+
+
+def test_the_speed_up_lies_between_the_ends_of_its_interval(report: dict[str, Any]) -> None:
+    tree = _drawn(figures(read_report(report)), "speedup")
+    low, high = next(
+        _floats(e, "x1", "x2") for e in tree.iter("line") if e.get("class") == "whisker"
+    )
+    (dot,) = (_floats(e, "cx")[0] for e in tree.iter("circle"))
+    limit = next(_floats(e, "x1")[0] for e in tree.iter("line") if e.get("class") == "limit")
+    assert limit < low < dot < high
+    assert "limit: at least 2.00x" in "".join(tree.itertext())
+
+
+@pytest.mark.parametrize("key", ["speedup", "drop"])
+def test_the_shaded_side_is_the_accepted_one(report: dict[str, Any], key: str) -> None:
+    tree = _drawn(figures(read_report(report)), key)
+    (shade,) = (_floats(e, "x", "width") for e in tree.iter("rect"))
+    (dot,) = (_floats(e, "cx")[0] for e in tree.iter("circle"))
+    assert shade[0] < dot < shade[0] + shade[1]
+
+
+def test_a_failing_speed_up_lies_outside_the_shade(failed: dict[str, Any]) -> None:
+    tree = _drawn(figures(read_report(failed)), "speedup")
+    (shade,) = (_floats(e, "x", "width") for e in tree.iter("rect"))
+    (dot,) = (_floats(e, "cx")[0] for e in tree.iter("circle"))
+    assert not shade[0] <= dot <= shade[0] + shade[1]
+
+
+def test_without_a_limit_the_speed_up_is_shown_against_one(report: dict[str, Any]) -> None:
+    report["verdict"]["checks"] = []
+    tree = _drawn(figures(read_report(report)), "speedup")
+    assert "1x" in [t.text for t in tree.iter("text")]
+    assert not [e for e in tree.iter() if e.get("class") in ("limit", "accepted")]
+
+
+def test_a_distribution_climbs_from_none_to_all_calls(report: dict[str, Any]) -> None:
+    report["latency"]["reference_ms"] = [1.0, 2.0, 3.0, 4.0]
+    report["latency"]["candidate_ms"] = []
+    tree = _drawn(figures(read_report(report)), "spread")
+    (path,) = tree.iter("path")
+    heights = [float(y) for y in re.findall(r"V([\d.]+)", path.get("d", ""))]
+    assert heights == sorted(heights, reverse=True) and len(heights) == 4
+    assert heights[-1] == 44.0
+
+
+def test_a_far_tail_is_cut_off_and_counted(report: dict[str, Any]) -> None:
+    report["latency"]["candidate_ms"][0] = 900.0
+    (spread,) = [f for f in figures(read_report(report)) if f.title == "Spread of the calls"]
+    assert re.search(r"Beyond the axis: \d+ slower call", spread.caption)
+
+
+def test_the_reference_is_told_apart_by_shape(report: dict[str, Any]) -> None:
+    tree = _drawn(figures(read_report(report)), "spread")
+    assert {e.get("class") for e in tree.iter("rect")} == {"reference"}
+    assert {e.get("class") for e in tree.iter("circle")} == {"candidate"}
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert Scale(0.0, 2.6, 0, 1).ticks(6) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+    assert Scale(-0.23, 0.5, 0, 1).ticks(5) == [-0.2, 0.0, 0.2, 0.4]
+    assert Scale(3.0, 3.0, 0, 1).ticks() == [3.0]
+
+
+def test_text_and_attributes_are_escaped() -> None:
+    assert tag("text", '<b a="1">', class_='"><script>') == (
+        '<text class="&#34;&gt;&lt;script&gt;">&lt;b a=&#34;1&#34;&gt;</text>'
+    )

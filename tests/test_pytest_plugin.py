@@ -1,0 +1,153 @@
+"""The pytest plugin, as a user's own test suite sees it."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx.parser
+import pytest
+
+pytest_plugins = ["pytester"]
+
+REPOSITORY = Path(__file__).parents[1]
+
+INSTALLED = any(p.name == "deploypipe" for p in importlib.metadata.entry_points(group="pytest11"))
+PLUGIN = "deploypipe" if INSTALLED else "deploypipe.pytest_plugin"
+
+
+def scaled(w):
+    return onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["" : 20]>
+        scaled (float[N, 3] x) => (float[N, 3] y)
+        <float[3] w = {{{", ".join(map(str, w))}}}> {{ y = Mul(x, w) }}"""
+    )
+
+
+def chain(length):
+    body = " ".join(f"h{i + 1} = MatMul(h{i}, w)" for i in range(length - 1))
+    weights = ", ".join(["0.015625"] * 4096)
+    return onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["" : 20]>
+        chain (float[N, 64] h0) => (float[N, 64] y)
+        <float[64, 64] w = {{{weights}}}> {{ {body} y = MatMul(h{length - 1}, w) }}"""
+    )
+
+
+@pytest.fixture
+def suite(pytester, monkeypatch):
+    """Runs a test file of a user's in a folder with models and samples."""
+    models = {"base": scaled((1, 1, 1)), "same": scaled((2, 2, 2)), "broken": scaled((1, 1, 9))}
+    models |= {"long": chain(20), "short": chain(1)}
+    for name, model in models.items():
+        onnx.save(model, f"{pytester.path}/{name}.onnx")
+    rng = np.random.default_rng(0)
+    x = rng.random((400, 3), np.float32) + np.float32(0.5)
+    np.savez(f"{pytester.path}/val.npz", x=x, label=x.argmax(axis=1))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+    def run(body, *arguments):
+        pytester.makepyfile(body)
+        options = ("-p", PLUGIN, "-p", "no:cacheprovider", "-rA", "--deploypipe-seconds=3")
+        return pytester.runpytest(*options, *arguments)
+
+    return run
+
+
+ACCURACY = """
+def test_deployable(accuracy):
+    claim = accuracy.compare({candidate!r}, "base.onnx", data={{"npz": {{"file": "val.npz"}}}})
+    claim.within({limit!r})
+"""
+
+
+def test_an_accuracy_claim_that_holds_passes(suite):
+    result = suite(ACCURACY.format(candidate="same.onnx", limit="1.0 points"))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["*= deploypipe =*", "*test_deployable*PASS*accuracy drop*0 points*"]
+    )
+
+
+def test_an_accuracy_claim_that_is_wrong_fails_with_its_numbers(suite):
+    result = suite(ACCURACY.format(candidate="broken.onnx", limit="1.0 points"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FAIL: accuracy drop: *points*limit 1 points*400 samples*"])
+
+
+def test_an_undecided_claim_warns(suite):
+    result = suite(ACCURACY.format(candidate="same.onnx", limit="0.1 points"))
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*UndecidedWarning: accuracy drop*too few samples*"])
+
+
+def test_an_undecided_claim_fails_when_strict(suite):
+    body = ACCURACY.format(candidate="same.onnx", limit="0.1 points")
+    result = suite(body, "--deploypipe-strict")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*UNDECIDED: accuracy drop*"])
+
+
+def test_a_limit_that_is_no_limit_is_an_error(suite):
+    result = suite(ACCURACY.format(candidate="same.onnx", limit="a little"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*expected a limit such as '1points', got 'a little'*"])
+
+
+def test_agreement_is_counted_and_needs_no_labels(suite):
+    result = suite("""
+        import numpy as np, pytest
+        def test_agreement(accuracy):
+            np.savez("bare.npz", x=np.load("val.npz")["x"])
+            data = {"npz": {"file": "bare.npz"}}
+            accuracy.agreement("same.onnx", "base.onnx", data=data).at_least("100%")
+            with pytest.raises(pytest.fail.Exception, match="FAIL: agreement"):
+                accuracy.agreement("broken.onnx", "base.onnx", data=data).at_least("99%")
+    """)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*FAIL*agreement*34*%*", "*PASS*agreement*100%*"])
+
+
+def test_latency_claims_on_models_that_differ_twentyfold(suite):
+    result = suite("""
+        import pytest
+        def test_faster(latency):
+            claim = latency.compare("short.onnx", "long.onnx", batch=64, rounds=3)
+            assert claim.comparison.speedup.value > 2
+            with pytest.raises(pytest.fail.Exception, match="FAIL: speedup|UNDECIDED"):
+                claim.faster_than(10_000)
+            claim.within("5%")
+    """)
+    result.assert_outcomes(passed=1, warnings=result.parseoutcomes().get("warnings", 0))
+    result.stdout.fnmatch_lines(["*test_faster*not slower*limit 0.952x*"])
+    result.stdout.fnmatch_lines(["*test_faster*speedup*limit 1e+04x*"])
+
+
+def test_a_run_without_claims_has_no_section(suite):
+    result = suite("def test_nothing(): pass")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*= deploypipe =*")
+
+
+def test_claims_reach_the_terminal_from_workers(suite):
+    pytest.importorskip("xdist")
+    result = suite(ACCURACY.format(candidate="same.onnx", limit="1.0 points"), "-n", "1")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*test_deployable*PASS*accuracy drop*"])
+
+
+def test_the_plugin_imports_nothing_heavy():
+    code = (
+        "import sys, deploypipe.pytest_plugin;"
+        "print([m for m in ('onnxruntime', 'onnx', 'torch', 'numpy', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.stdout.strip() == "[]"
