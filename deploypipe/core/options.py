@@ -85,9 +85,15 @@ def check(model: type[M], given: Any, where: str) -> M:
         text = json.dumps(given, default=str)
         return model.model_validate_json(text, strict=True)
     except pydantic.ValidationError as error:
-        raise _explain(error.errors()[0], model, where) from None
+        raise _explain(_first(error.errors()), model, where) from None
     except (TypeError, ValueError) as error:
         raise UserError(f"not plain data: {error}", where=where) from error
+
+
+def _first(errors: list[ErrorDetails]) -> ErrorDetails:
+    """A misspelt name explains a missing one, so it is told first."""
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    return (unknown or errors)[0]
 
 
 def _explain(error: ErrorDetails, model: type[pydantic.BaseModel], where: str) -> UserError:

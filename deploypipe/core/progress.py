@@ -6,8 +6,8 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 
 class Task(Protocol):
@@ -20,17 +20,12 @@ class Progress(ABC):
     """Where stages tell how far they are.  Never writes to standard output."""
 
     @abstractmethod
-    def task(self, label: str, total: float) -> _TaskContext:
+    def task(self, label: str, total: float) -> AbstractContextManager[Task]:
         """A context manager giving a :class:`Task`; ``total`` is in the unit of ``advance``."""
 
     def say(self, text: str) -> None:
         """One line for the log."""
         print(text, file=sys.stderr, flush=True)
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class Silent(Progress):
@@ -100,12 +95,12 @@ class Bars(Progress):
 
 
 class _Bar:
-    def __init__(self, rich: object, task: object) -> None:
+    def __init__(self, rich: Any, task: Any) -> None:
         self.rich, self.task_id = rich, task
 
     def advance(self, steps: float = 1, note: str = "") -> None:
         update = {"note": note} if note else {}
-        self.rich.update(self.task_id, advance=steps, **update)  # type: ignore[attr-defined]
+        self.rich.update(self.task_id, advance=steps, **update)
 
 
 def for_stderr() -> Progress:

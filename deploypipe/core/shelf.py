@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 EXTRA_OF = {
     "torch": "torch",
-    "onnxscript": "torch",
     "PIL": "images",
     "pyarrow": "images",
     "tokenizers": "text",

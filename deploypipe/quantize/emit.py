@@ -5,15 +5,17 @@
 
 Every form is the smallest that ONNX Runtime 1.31 was measured to fuse:
 
-* a zero point that is 0 is left out, except beside a Gemm and beside what only moves bytes (Reshape,
-  MaxPool ...), whose rules want to see it;
+* a zero point that is 0 is left out, except beside a Gemm and beside what only moves bytes
+  (Reshape, MaxPool ...), whose rules want to see it;
 * weights have no zero point, except those of a Gemm;
-* the bias of a Conv stays float (the runtime turns it into int32 when it loads the model), that of a
-  Gemm is int32 with the scale of the products, or it would not fuse where its output stays float;
+* the bias of a Conv stays float (the runtime turns it into int32 when it loads the model), that of
+  a Gemm is int32 with the scale of the products, or it would not fuse where its output is float;
 * equal scales and zero points are stored once; tensors and nodes that are added have short names.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import onnx_ir as ir
@@ -55,7 +57,8 @@ class _Editor:
         self.values = {v.name: v for v in model.graph.inputs}
         self.values |= {out.name: out for node in model.graph for out in node.outputs}
         self.constants = constants_of(model)
-        self.made_by = {unit.output: unit for unit in plan.units}
+        self.made = {unit.output for unit in plan.units}
+        self.readers = {(unit.result, name) for unit in plan.units for name in unit.inputs}
         self.added: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self.weights: dict[tuple[str, int, bool], ir.Value] = {}
         self.first: list[ir.Node] = []
@@ -80,9 +83,8 @@ class _Editor:
             self.first += [quantize, back]
         else:
             self.graph.insert_after(producer, [quantize, back])
-        readers = {unit.result for unit in self.plan.units if name in unit.inputs}
         for node, index in uses:
-            if name in self.made_by or node.outputs[0].name in readers:
+            if name in self.made or (node.outputs[0].name, name) in self.readers:
                 node.replace_input_with(index, back.outputs[0])
 
     def store_weight(self, unit: Unit) -> None:
@@ -134,7 +136,7 @@ class _Editor:
     def constant(self, prefix: str, array: np.generic | np.ndarray) -> ir.Value:
         """An initializer; equal ones are stored once."""
         data = np.asarray(array)
-        key = (data.dtype.name, data.shape, data.tobytes())
+        key = (data.dtype.name, data.shape, hashlib.sha256(data.tobytes()).digest())
         if key not in self.added:
             name = self.names.new(prefix)
             value = ir.Value(name=name, const_value=ir.tensor(data, name=name))

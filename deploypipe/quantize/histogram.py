@@ -1,8 +1,8 @@
 """Counts of a tensor's values by the upper 16 bits of their float32 representation.
 
-The upper half of a float32 (sign, exponent, 7 bits of mantissa) is its bfloat16, so a bin is 2^-7 of
-the values it holds, whatever their size.  No range has to be known beforehand, nothing grows, and
-counting is exact under any order and any grouping of the samples; so is merging by addition.
+The upper half of a float32 (sign, exponent, 7 bits of mantissa) is its bfloat16, so a bin is 2^-7
+of the values it holds, whatever their size.  No range has to be known beforehand, nothing grows,
+and counting is exact under any order and any grouping of the samples; so is merging by addition.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _magnitude(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return (codes.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
 
 
-class NotFinite(ValueError):
+class NotFiniteError(ValueError):
     """A NaN or an infinity was to be counted."""
 
 
@@ -94,13 +94,13 @@ class Counter:
         """Count an array of float32 of any shape.
 
         Raises:
-            NotFinite: it holds a NaN or an infinity; nothing of it is counted.
+            NotFiniteError: it holds a NaN or an infinity; nothing of it is counted.
         """
         if not values.size:
             return
         low, high = float(values.min()), float(values.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise NotFinite("NaN" if np.isnan(low) or np.isnan(high) else "infinity")
+            raise NotFiniteError("NaN" if np.isnan(low) or np.isnan(high) else "infinity")
         # Adding zero turns -0.0 into 0.0, so that the order of equal extremes leaves no trace.
         self.low, self.high = min(self.low, low + 0.0), max(self.high, high + 0.0)
         codes = (np.ascontiguousarray(values).reshape(-1).view(np.uint32) >> 16).astype(np.uint16)

@@ -10,7 +10,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Names:
-    """Hands out ``q0``, ``q1`` ... ``qz``, ``q10``: every byte is paid for each time it is named."""
+    """Hands out ``q0``, ``q1`` ... ``qz``, ``q10``: a name is stored each time it is used."""
 
     def __init__(self, model: ir.Model) -> None:
         self.taken = {value.name for graph in model.graphs() for value in _values(graph)}

@@ -16,7 +16,7 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress, Silent
 from deploypipe.core.tensors import TensorSpec, check_feeds
 from deploypipe.graph.files import to_bytes
-from deploypipe.quantize.histogram import Counter, Histogram, NotFinite
+from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
 from deploypipe.quantize.units import name_of
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -60,8 +60,8 @@ def observe(
     """Count the values of ``tensors`` over all ``feeds``; ``model`` stays as it is.
 
     Samples run one by one where the model's batch is dynamic, because a kernel may add in another
-    order for another batch size.  So the counts do not depend on how samples come in batches, nor on
-    their order, to the last bit.  Memory: one sample's tensors and at most 1.5 MB a tensor.
+    order for another batch size.  So the counts do not depend on how samples come in batches, nor
+    on their order, to the last bit.  Memory: one sample's tensors and about 1 MB for each tensor.
 
     Raises:
         UserError: there is no sample, samples do not fit the inputs, or a tensor takes a NaN or an
@@ -126,7 +126,7 @@ def _count(counters: Mapping[str, Counter], values: Arrays, sample: int, model: 
     for name, counter in counters.items():
         try:
             counter.add(np.asarray(values[name], np.float32))
-        except NotFinite as error:
+        except NotFiniteError as error:
             raise UserError(
                 f"{_origin(name, model)} holds {error} at sample {sample}",
                 where=_WHERE,

@@ -1,9 +1,9 @@
 """Which units are quantized, hence which tensors are 8-bit.
 
-Units with weights are wanted for their own sake.  The others follow where all their inputs are 8-bit
-already, so that no rounding is added only to feed them.  An Add or Concat of 8-bit and float tensors
-whose output a weighted unit reads follows too: rounding the float input costs no more than computing
-in float and rounding the output.  Outputs of the graph stay float.
+Units with weights are wanted for their own sake.  The others follow where all their inputs are
+8-bit already, so that no rounding is added only to feed them.  An Add or Concat of 8-bit and float
+tensors whose output a weighted unit reads follows too: rounding the float input costs no more than
+computing in float and rounding the output.  Outputs of the graph stay float.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +27,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Profile(ABC):
+class Profile:
     """What fuses on one target.  Fields are options; the facts are class variables."""
 
     kinds: ClassVar[Mapping[str, Kind]] = {}

@@ -53,7 +53,7 @@ class Found(NamedTuple):
     kept_float: dict[str, str]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A node cannot be a unit; the message is the reason."""
 
 
@@ -73,7 +73,7 @@ def find_units(model: ir.Model, profile: Profile) -> Found:
             continue
         try:
             unit = _unit_of(node, profile)
-        except Refused as reason:
+        except RefusedError as reason:
             kept[name_of(node)] = str(reason)
             continue
         units.append(unit)
@@ -128,7 +128,7 @@ def _is_float(node: ir.Node, shapes: Shapes) -> bool:
 def _unit_of(node: ir.Node, profile: Profile) -> Unit:
     kind = profile.kinds.get(node.op_type) if node.domain == "" else None
     if kind is None:
-        raise Refused(profile.reasons.get(node.op_type, "it has no 8-bit kernel"))
+        raise RefusedError(profile.reasons.get(node.op_type, "it has no 8-bit kernel"))
     match kind:
         case Kind.CONV:
             unit = _conv(node)
@@ -150,13 +150,13 @@ def _base(node: ir.Node, kind: Kind, inputs: tuple[str, ...]) -> Unit:
 
 def _activation_name(value: ir.Value | None) -> str:
     if value is None or constant_of(value) is not None:
-        raise Refused("one of its inputs is a constant; all must be computed")
+        raise RefusedError("one of its inputs is a constant; all must be computed")
     return str(value.name)
 
 
 def _follower(node: ir.Node, kind: Kind, inputs: Sequence[ir.Value | None]) -> Unit:
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
-        raise Refused("its second output is used")
+        raise RefusedError("its second output is used")
     return _base(node, kind, tuple(_activation_name(value) for value in inputs))
 
 
@@ -164,11 +164,11 @@ def _weighted(node: ir.Node, kind: Kind, axis: int, ranks: range) -> Unit:
     weight, data = node.inputs[1], node.inputs[0]
     array = constant_of(weight)
     if array is None or weight is None or data is None:
-        raise Refused("its weight is not constant")
+        raise RefusedError("its weight is not constant")
     if array.dtype != "float32" or array.ndim not in ranks or not array.size:
-        raise Refused(f"its weight is {array.dtype} of rank {array.ndim}")
+        raise RefusedError(f"its weight is {array.dtype} of rank {array.ndim}")
     if constant_of(data) is not None:
-        raise Refused("its input is constant")
+        raise RefusedError("its input is constant")
     return replace(_base(node, kind, (str(data.name),)), weight=str(weight.name), axis=axis)
 
 
@@ -178,9 +178,9 @@ def _with_bias(unit: Unit, node: ir.Node, channels: int | None) -> Unit:
         return unit
     array = constant_of(bias)
     if array is None:
-        raise Refused("its bias is not constant")
+        raise RefusedError("its bias is not constant")
     if channels is not None and array.size != channels:
-        raise Refused(f"its bias has {array.size} values for {channels} channels")
+        raise RefusedError(f"its bias has {array.size} values for {channels} channels")
     return replace(unit, bias=str(bias.name))
 
 
@@ -193,7 +193,7 @@ def _gemm(node: ir.Node) -> Unit:
     if attributes.get_int("transA", 0) or any(
         attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta")
     ):
-        raise Refused("it has transA, alpha or beta, which no 8-bit Gemm takes")
+        raise RefusedError("it has transA, alpha or beta, which no 8-bit Gemm takes")
     axis = 0 if attributes.get_int("transB", 0) else 1
     unit = _weighted(node, Kind.LINEAR, axis, range(2, 3))
     array = constant_of(node.inputs[1])
@@ -202,7 +202,7 @@ def _gemm(node: ir.Node) -> Unit:
 
 def _matmul(node: ir.Node) -> Unit:
     if constant_of(node.inputs[1]) is None and constant_of(node.inputs[0]) is None:
-        raise Refused(
+        raise RefusedError(
             "both operands are computed; the 8-bit kernel for that is slow on this target"
         )
     unit = _weighted(node, Kind.LINEAR, 1, range(2, 3))

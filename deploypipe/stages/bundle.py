@@ -34,11 +34,18 @@ class Bundle(Stage):
         return Work({"validation": min(self.goldens, len(data.split("validation")))}, seconds=0.5)
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
+        out = desk.out / ("bundle.tar" if self.form == "tar" else "bundle")
+        path = pack(source.path, out, self.content(source, desk))
+        notes = {"changes": [f"packed with {self.goldens} golden samples"]}
+        return Artifact.of(Kind.BUNDLE, path, "bundle", source, notes)
+
+    def content(self, source: Artifact, desk: Desk) -> Content:
+        """What the bundle tells of the model, golden answers included."""
         split = desk.data.split("validation")
         batch = split.batch(range(min(self.goldens, len(split))))
         with desk.target.open(source.path) as session:
             outputs: Mapping[str, np.ndarray] = session(batch.inputs)
-        content = Content(
+        return Content(
             name=desk.name,
             preprocess=desk.data.preprocess.model_dump(mode="json") if split.gives_images else None,
             classes=desk.data.classes,
@@ -48,9 +55,6 @@ class Bundle(Stage):
             verdict=_verdict(source),
             environment=host(),
         )
-        path = pack(source.path, desk.out / ("bundle.tar" if self.form == "tar" else "bundle"), content)
-        notes = {"changes": [f"{len(batch)} golden samples"]}
-        return Artifact.of(Kind.BUNDLE, path, "bundle", source, notes)
 
 
 def _verdict(source: Artifact) -> Json:

@@ -15,7 +15,7 @@ X = [[[[-5.1, 0], [10, 20.4]]]]
 def lines(model: ir.Model) -> list[str]:
     """``output = Op(inputs)`` for every node."""
     return [
-        f"{node.outputs[0].name} = {node.op_type}({', '.join(str(v and v.name) for v in node.inputs)})"
+        f"{node.outputs[0].name} = {node.op_type}({', '.join(str(v.name) for v in node.inputs)})"
         for node in model.graph
     ]
 
@@ -48,13 +48,14 @@ def test_the_whole_of_a_small_net(conv_net, quantize) -> None:
 
 def test_the_stored_numbers_of_a_small_net(conv_net, quantize) -> None:
     stored = arrays(quantize(conv_net, X).model)
-    assert stored["w0"].tolist() == [[[[127]]], [[[-127]]]] and stored["w0"].dtype == np.int8
+    assert stored["w0"].tolist() == [[[[127]]], [[[-127]]]]
+    assert stored["w0"].dtype == np.int8
     assert stored["w1"].tolist() == [[127, 0], [64, -127]]
     assert stored["b"].tolist() == [0.5, 1.0]  # the Conv's, float
     scales = stored["s2"] * np.float32([1 / 127, 1 / 127])
     assert stored["b0"].tolist() == [round(0.25 / float(scales[0])), 0]
     assert stored["b0"].dtype == np.int32
-    assert "w" not in stored and "v" not in stored and "c" not in stored
+    assert not {"w", "v", "c"} & stored.keys()
 
 
 def test_the_source_stays_as_it_is(conv_net, quantize) -> None:
@@ -96,8 +97,9 @@ def test_added_names_avoid_those_of_the_model(parse, quantize) -> None:
 
 
 def test_equal_constants_are_stored_once(parse, quantize) -> None:
-    weights = "<float[1,1,1,1] v = {1.0}, float[1,1,1,1] w = {1.0}>"
-    text = f"agraph (float[N,1,1,1] x) => (float[N,M] y) {weights} {{ t = Conv(x, v) u = Conv(t, w) y = Flatten(u) }}"
+    text = """agraph (float[N,1,1,1] x) => (float[N,M] y)
+      <float[1,1,1,1] v = {1.0}, float[1,1,1,1] w = {1.0}>
+      { t = Conv(x, v) u = Conv(t, w) y = Flatten(u) }"""
     stored = arrays(quantize(parse(text), [[[[-1]]], [[[1]]]]).model)
     assert sorted(array.dtype.name for array in stored.values()) == [
         "float32",  # the scale of x, t and u

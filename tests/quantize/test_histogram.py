@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from deploypipe.quantize.histogram import Counter, Histogram, NotFinite
+from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
 
 RNG = np.random.default_rng(0)
 VALUES = (RNG.normal(size=3001) * RNG.choice([1e-6, 1.0, 1e6], 3001)).astype(np.float32)
@@ -70,7 +70,7 @@ def test_negative_zero_is_zero() -> None:
 def test_what_is_not_finite_is_refused_and_nothing_counted(bad: float, word: str) -> None:
     counter = Counter()
     counter.add(np.float32([1, 2]))
-    with pytest.raises(NotFinite, match=word):
+    with pytest.raises(NotFiniteError, match=word):
         counter.add(np.float32([5, bad]))
     assert same(counter.histogram(), counted(np.float32([1, 2])))
 

@@ -5,7 +5,8 @@ import pytest
 from deploypipe.quantize.placement import Placement, place
 from deploypipe.quantize.units import find_units
 
-W = "<float[2,2,1,1] w = {1.0, 2.0, 3.0, 4.0}, float[2,2] m = {1.0, 2.0, 3.0, 4.0}, int64[2] s = {-1, 2}>"
+W = """<float[2,2,1,1] w = {1.0, 2.0, 3.0, 4.0}, float[2,2] m = {1.0, 2.0, 3.0, 4.0},
+  int64[2] s = {-1, 2}>"""
 
 
 @pytest.fixture

@@ -72,7 +72,9 @@ def test_a_name_that_is_no_node_is_refused(conv_net, quantize) -> None:
 
 def test_a_model_without_anything_to_quantize_says_why(parse, quantize) -> None:
     text = "agraph (float[N,2] x) => (float[N,2] y) { [s] y = Softmax(x) }"
-    with pytest.raises(UserError, match="no node can run in 8 bits. Why: 's': 8 bits are too few"):
+    with pytest.raises(
+        UserError, match=r"no node can run in 8 bits\. Why: 's': 8 bits are too few"
+    ):
         quantize(parse(text), [[1, 2]])
 
 

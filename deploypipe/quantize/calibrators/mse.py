@@ -16,8 +16,8 @@ class Mse(Calibrator):
     """Weigh the error of rounding against the error of clipping.
 
     Of ``steps`` shrunk ranges per end, chooses the one that minimises
-    ``n * (range / 255)^2 / 12 + penalty * sum((x - clip(x))^2)`` over the n values that are not zero
-    (zero is always exact).  A ``penalty`` above 1 spares outliers, whose loss hurts more than
+    ``n * (range / 255)^2 / 12 + penalty * sum((x - clip(x))^2)`` over the n values that are not
+    zero (zero is always exact).  A ``penalty`` above 1 spares outliers, whose loss hurts more than
     rounding does; AIMET's "tf-enhanced" scheme uses 3.
     """
 

@@ -14,12 +14,16 @@ FUSING = {
     "conv and clip from 0": "c = Conv(x, w, b) r = Clip(c, zero, six) y = Flatten(r)",
     "depthwise conv": "c = Conv<group=2>(x, d, b) y = Flatten(c)",
     "max pool": "c = Conv(x, w) p = MaxPool<kernel_shape=[2,2]>(c) y = Flatten(p)",
-    "max pool after relu": "c = Conv(x, w) r = Relu(c) p = MaxPool<kernel_shape=[2,2]>(r) y = Flatten(p)",
+    "max pool after relu": (
+        "c = Conv(x, w) r = Relu(c) p = MaxPool<kernel_shape=[2,2]>(r) y = Flatten(p)"
+    ),
     "average pool": "c = Conv(x, w) p = AveragePool<kernel_shape=[2,2]>(c) y = Flatten(p)",
     "transpose": "c = Conv(x, w) p = Transpose<perm=[0,2,3,1]>(c) y = Flatten(p)",
     "squeeze": "c = Conv(x, w) g = GlobalAveragePool(c) p = Squeeze(g, axes) y = Softmax(p)",
     "residual": "c = Conv(x, w) e = Conv(c, w) s = Add(c, e) r = Relu(s) y = Flatten(r)",
-    "residual and clip": "c = Conv(x, w) e = Conv(c, w) s = Add(c, e) r = Clip(s, zero, six) y = Flatten(r)",
+    "residual and clip": (
+        "c = Conv(x, w) e = Conv(c, w) s = Add(c, e) r = Clip(s, zero, six) y = Flatten(r)"
+    ),
     "sum with itself": "c = Conv(x, w) s = Add(c, c) y = Flatten(s)",
     "concat": "c = Conv(x, w) e = Conv(c, w) s = Concat<axis=1>(c, e) y = Flatten(s)",
     "gemm": "f = Flatten(x) y = Gemm(f, m, n)",
@@ -28,13 +32,16 @@ FUSING = {
     "gemm, gemm": "f = Flatten(x) g = Gemm(f, m) y = Gemm(g, k, n)",
     "matmul": "f = Flatten(x) y = MatMul(f, m)",
     "matmul and bias": "f = Flatten(x) g = MatMul(f, m) y = Add(g, n)",
-    "matmul, bias swapped, relu, matmul": "f = Flatten(x) g = MatMul(f, m) h = Add(n, g) r = Relu(h) y = MatMul(r, k)",
+    "matmul, bias swapped, relu, matmul": (
+        "f = Flatten(x) g = MatMul(f, m) h = Add(n, g) r = Relu(h) y = MatMul(r, k)"
+    ),
     "conv, reshape, gemm": "c = Conv(x, w, b) r = Relu(c) f = Flatten(r) y = Gemm(f, m, n)",
 }
-CONSTANTS = """<float[2,2,1,1] w = {1.0, -2.0, 3.0, 0.5}, float[2,1,1,1] d = {1.0, -2.0}, float[2] b = {0.5, 1.0},
- float zero = {0.0}, float six = {6.0}, int64[2] axes = {2, 3}, float[4,2] k = {1.0, 2.0, 3.0, 4.0, 1.0, 1.0, 1.0, 1.0},
- float[8,4] m = {1.0,2.0,3.0,4.0,1.0,2.0,3.0,4.0,1.0,2.0,3.0,4.0,1.0,2.0,3.0,4.0,1.0,2.0,3.0,4.0,1.0,2.0,3.0,4.0,1.0,2.0,3.0,4.0,1.0,2.0,3.0,4.0},
- float[4] n = {1.0, -1.0, 2.0, 0.0}, float[2] o = {1.0, 2.0}>"""
+ROW = "1.0, 2.0, 3.0, -4.0"
+CONSTANTS = f"""<float[2,2,1,1] w = {{1.0, -2.0, 3.0, 0.5}}, float[2,1,1,1] d = {{1.0, -2.0}},
+  float[2] b = {{0.5, 1.0}}, float zero = {{0.0}}, float six = {{6.0}}, int64[2] axes = {{2, 3}},
+  float[8,4] m = {{{", ".join([ROW] * 8)}}}, float[4] n = {{1.0, -1.0, 2.0, 0.0}},
+  float[4,2] k = {{{ROW}, {ROW}}}, float[2] o = {{1.0, 2.0}}>"""
 
 
 @pytest.mark.parametrize("name", FUSING)
@@ -57,5 +64,5 @@ def test_seven_bit_weights_are_an_option() -> None:
 
 @pytest.mark.parametrize("bits", [1, 9])
 def test_bits_that_int8_does_not_hold_are_refused(bits: int) -> None:
-    with pytest.raises(UserError, match="weight_bits must be in 2..8"):
+    with pytest.raises(UserError, match=r"weight_bits must be in 2\.\.8"):
         PROFILES.build({"cpu": {"weight_bits": bits}})

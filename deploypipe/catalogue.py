@@ -1,0 +1,40 @@
+"""What is on the shelves, with options: the answer to ``deploypipe list``."""
+
+from __future__ import annotations
+
+from deploypipe.core.errors import EnvironmentLacks, UserError, did_you_mean
+from deploypipe.core.files import Json
+from deploypipe.core.options import describe
+from deploypipe.core.shelf import Shelf
+from deploypipe.recipe import shelves
+
+
+def catalogue(kind: str | None = None) -> Json:
+    """Kind -> name -> {does, options}; of one kind, or of all.
+
+    Raises:
+        UserError: no such kind.
+    """
+    known = shelves()
+    if kind is None:
+        return {one: _things(shelf) for one, shelf in sorted(known.items())}
+    for spelling in (kind, kind.removesuffix("s"), kind.removesuffix("es"), _singular(kind)):
+        if spelling in known:
+            return {spelling: _things(known[spelling])}
+    raise UserError(f"there is no shelf '{kind}', {did_you_mean(kind, known)}", where="list")
+
+
+def _singular(kind: str) -> str:
+    return {"criteria": "criterion", "losses": "loss", "passes": "pass", "steps": "stage"}.get(kind, kind)
+
+
+def _things(shelf: Shelf[object]) -> Json:
+    return {name: _thing(shelf, name) for name in shelf.names()}
+
+
+def _thing(shelf: Shelf[object], name: str) -> Json:
+    try:
+        options = {line.name: f"{line.type} = {line.default}" for line in describe(shelf.get(name))}
+        return {"does": shelf.summary(name), "options": options}
+    except EnvironmentLacks as error:
+        return {"does": str(error), "options": {}}

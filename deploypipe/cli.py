@@ -1,0 +1,334 @@
+"""The command line: words in, one call of the library, text or JSON and an exit code out.
+
+Heavy things are imported inside the commands: ``--help`` loads neither torch nor onnxruntime.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from deploypipe.core.errors import DeploypipeError, UserError
+
+app = typer.Typer(
+    name="deploypipe",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="A trained torch model in, a smaller, faster and verified ONNX bundle out.",
+    epilog="Exit codes: 0 pass, 1 a gate failed, 2 a mistake in what was given, 3 undecided, "
+    "4 something is missing on this machine, 5 integrity.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Set = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", metavar="A.B=C", help="Change the recipe: steps.train.epochs=3"),
+]
+Data = Annotated[
+    Optional[str],
+    typer.Option(metavar="SPEC", help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml"),
+]
+Samples = Annotated[Optional[int], typer.Option(help="Use only so many samples.")]
+TargetName = Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")]
+Threads = Annotated[Optional[int], typer.Option(help="Threads of one operator.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
+
+
+def main() -> None:
+    """Entry point: errors become one paragraph and an exit code."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        code = app(standalone_mode=True)
+    except DeploypipeError as error:
+        _fail(str(error), error.exit_code, as_json)
+    except KeyboardInterrupt:
+        _fail("Stopped. Finished stages are kept: run the same command to go on.", 130, as_json)
+    sys.exit(code or 0)
+
+
+def _fail(text: str, code: int, as_json: bool) -> None:
+    print(f"deploypipe: {text}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": text, "exit_code": code}))
+    sys.exit(code)
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: out/NAME")] = None,
+    changes: Set = None,
+    as_json: Json = False,
+) -> None:
+    """The main job: recipe in, verified bundle and report out; resumes by itself."""
+    from deploypipe.core.progress import for_stderr
+    from deploypipe.pipeline import plan as make_plan
+    from deploypipe.pipeline import run as run_plan
+    from deploypipe.report import render_terminal
+
+    progress = for_stderr()
+    planned = make_plan(recipe, changes or [], progress)
+    out = output or Path("out") / planned.recipe.name
+    words = ["deploypipe", "run", str(recipe), "-o", str(out)]
+    words += [word for change in changes or [] for word in ("--set", change)]
+    result = run_plan(planned, out, progress, shlex.join(words))
+    _show(result.report, as_json, lambda _: render_terminal(result.report), f"All of it lies in {out}")
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def plan(recipe: Recipe, changes: Set = None, as_json: Json = False) -> None:
+    """Every step with its options, samples, and an estimate of time and memory; changes nothing."""
+    from deploypipe.estimate import estimate
+    from deploypipe.pipeline import plan as make_plan
+    from deploypipe.report.tables import plan_table
+
+    _show(estimate(make_plan(recipe, changes or [])), as_json, plan_table)
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[Optional[Path], typer.Argument(metavar="[RECIPE]")] = None, as_json: Json = False
+) -> None:
+    """Versions, targets and why one is missing; with a recipe, what would go wrong."""
+    from deploypipe.doctor import examine
+    from deploypipe.report.tables import key_table
+
+    found = examine(recipe)
+    _show(found, as_json, key_table)
+    raise typer.Exit(found["exit_code"])
+
+
+@app.command(name="list")
+def list_(
+    shelf: Annotated[Optional[str], typer.Argument(metavar="[SHELF]")] = None, as_json: Json = False
+) -> None:
+    """Passes, targets, calibrators, criteria, losses, metrics, sources and steps, with options."""
+    from deploypipe.catalogue import catalogue
+    from deploypipe.report.tables import catalogue_table
+
+    _show(catalogue(shelf), as_json, catalogue_table)
+
+
+@app.command()
+def inspect(
+    model: Model, target: TargetName = "cpu", threads: Threads = None, as_json: Json = False
+) -> None:
+    """Inputs, parameters, MACs, bytes, dead channels, share of int8, where nodes run."""
+    from deploypipe import verbs
+    from deploypipe.report.tables import key_table
+
+    _show(verbs.inspect(model, _settings(None, None, target, threads)), as_json, key_table)
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(help="recipe.yaml, FILE.py:FUNCTION or MODULE:FUNCTION")],
+    output: Output,
+    weights: Annotated[Optional[Path], typer.Option(help="safetensors or a plain state dict")] = None,
+    data: Data = None,
+    shape: Annotated[
+        Optional[list[str]], typer.Option("--input", metavar="NAME=3,32,32", help="Without the batch.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """torch -> ONNX, with the proof that both answer alike."""
+    from deploypipe import verbs
+    from deploypipe.report.tables import key_table
+
+    shapes = dict(_shape(text) for text in shape or [])
+    settings = _settings(data, None, "cpu", None)
+    _show(verbs.export(source, output, settings, weights=weights, shapes=shapes), as_json, key_table)
+
+
+@app.command()
+def optimize(
+    model: Model,
+    output: Output,
+    passes: Annotated[Optional[str], typer.Option(help="Comma-separated; default: the exact set.")] = None,
+    data: Data = None,
+    target: TargetName = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Graph passes; the default set is exact, and the outputs are compared."""
+    from deploypipe import verbs
+    from deploypipe.report.tables import key_table
+
+    names = None if passes is None else [name.strip() for name in passes.split(",")]
+    _show(verbs.optimize(model, output, _settings(data, None, target, None), names), as_json, key_table)
+
+
+@app.command()
+def quantize(
+    model: Model,
+    output: Output,
+    data: Data = None,
+    samples: Samples = None,
+    calibrator: Annotated[Optional[str], typer.Option(help="See: deploypipe list calibrator")] = None,
+    target: TargetName = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Static int8, calibrated on samples."""
+    from deploypipe import verbs
+    from deploypipe.report.tables import key_table
+
+    options = {"calibrator": calibrator} if calibrator else {}
+    made = verbs.quantize(model, output, _settings(data, samples, target, None), options)
+    _show(made, as_json, lambda found: key_table({k: v for k, v in found.items() if k != "notes"}))
+
+
+@app.command()
+def validate(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE.onnx")],
+    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE.onnx")],
+    data: Data = None,
+    samples: Samples = None,
+    budget: Annotated[
+        Optional[str], typer.Option(metavar="accuracy_drop=1.0,speedup=2,shrink=4")
+    ] = None,
+    metric: Annotated[Optional[str], typer.Option(help="See: deploypipe list metric")] = None,
+    target: TargetName = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy and latency of two files on the same samples, and the verdict."""
+    from deploypipe import verbs
+    from deploypipe.report import render_terminal
+
+    found = verbs.validate(
+        reference,
+        candidate,
+        _settings(data, samples, target, threads),
+        dict(_limit(text) for text in budget.split(",")) if budget else {},
+        {"metric": metric} if metric else {},
+    )
+    report = {"version": 1, "name": candidate.name, **found}
+    _show(report, as_json, render_terminal)
+    raise typer.Exit({"FAIL": 1, "UNDECIDED": 3}.get(found["verdict"]["outcome"], 0))
+
+
+@app.command()
+def bench(
+    candidate: Annotated[Path, typer.Argument(metavar="A.onnx")],
+    baseline: Annotated[Optional[Path], typer.Argument(metavar="[B.onnx]")] = None,
+    batch: Annotated[int, typer.Option(help="Samples a call.")] = 1,
+    margin: Annotated[str, typer.Option(help="How much slower A may be than B.")] = "5%",
+    seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 30.0,
+    data: Data = None,
+    target: TargetName = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Latency of A; with B, their ratio with its interval: is A not slower than B?"""
+    from deploypipe import verbs
+    from deploypipe.report.tables import bench_table
+
+    allowed = _percent(margin)
+    found = verbs.bench(
+        [candidate, *([baseline] if baseline else [])],
+        _settings(data, None, target, threads),
+        batch=batch,
+        seconds=seconds,
+        margin=allowed,
+    )
+    _show(found, as_json, bench_table)
+    raise typer.Exit({"slower": 1, "undecided": 3}.get(found.get("answer", ""), 0))
+
+
+@app.command()
+def pack(
+    model: Model,
+    output: Output,
+    data: Data = None,
+    name: Annotated[Optional[str], typer.Option(help="Default: the file's name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bundle a model with golden answers: a directory, or a .tar."""
+    from deploypipe import verbs
+    from deploypipe.report.tables import key_table
+
+    _show(verbs.pack(model, output, _settings(data, None, "cpu", None), name), as_json, key_table)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE")],
+    target: TargetName = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Re-check every hash and golden answer of a bundle."""
+    from deploypipe import verbs
+    from deploypipe.report.tables import key_table
+
+    _show(verbs.verify(bundle, _settings(None, None, target, None)), as_json, key_table)
+
+
+@app.command()
+def schema(as_json: Json = True) -> None:
+    """JSON Schema of the recipe, for your editor."""
+    from deploypipe.recipe import schema as recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=2))
+
+
+def _settings(data: str | None, samples: int | None, target: str, threads: int | None) -> Any:
+    from deploypipe.core.progress import for_stderr
+    from deploypipe.verbs import Settings
+
+    spec: Any = {target: {"threads": threads}} if threads else target
+    return Settings(data, samples, spec, for_stderr())
+
+
+def _show(found: Any, as_json: bool, table: Callable[[Any], Any], last: str = "") -> None:
+    """The result on standard output: one JSON document, or what a person reads."""
+    if as_json:
+        from deploypipe.report.write import finite
+
+        print(json.dumps(finite(found), allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console(soft_wrap=False)
+    console.print(table(found))
+    if last:
+        console.print(last, markup=False, highlight=False)
+
+
+def _shape(text: str) -> tuple[str, list[int]]:
+    name, _, sizes = text.partition("=")
+    try:
+        return name, [int(size) for size in sizes.split(",")]
+    except ValueError:
+        raise UserError(f"expected NAME=3,32,32, got {text!r}", where="--input") from None
+
+
+def _limit(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise UserError(f"expected NAME=NUMBER, got {text!r}", where="--budget") from None
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UserError(f"expected a share such as 5%, got {text!r}", where="--margin") from None
+    if not 0 <= value < 1:
+        raise UserError(f"expected a share from 0% to 100%, got {text!r}", where="--margin")
+    return value
+
+
+if __name__ == "__main__":
+    main()

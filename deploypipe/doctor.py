@@ -1,0 +1,49 @@
+"""Is everything here that a run needs?  Versions, targets, extras and, with a recipe, its checks."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from deploypipe.core.errors import DeploypipeError
+from deploypipe.core.files import Json
+from deploypipe.core.options import build
+from deploypipe.core.shelf import EXTRA_OF
+from deploypipe.pipeline import plan
+from deploypipe.runtime import TARGETS, host
+
+
+def examine(recipe: Path | None = None) -> dict[str, Json]:
+    """Facts about this machine; with a recipe also the first thing that would go wrong.
+
+    ``exit_code`` is 0 if nothing would, else that of the error.
+    """
+    found: dict[str, Json] = {
+        "host": host(),
+        "targets": {name: _target(name) for name in TARGETS.names()},
+        "extras": {module: _extra(module) for module in EXTRA_OF},
+        "exit_code": 0,
+    }
+    if recipe is not None:
+        found["recipe"], found["exit_code"] = _recipe(recipe)
+    return found
+
+
+def _target(name: str) -> str:
+    return build(TARGETS.get(name), {}, name).missing() or "ready"
+
+
+def _extra(module: str) -> str:
+    if importlib.util.find_spec(module):
+        return "installed"
+    return f"not installed: pip install 'deploypipe[{EXTRA_OF[module]}]'"
+
+
+def _recipe(file: Path) -> tuple[Json, int]:
+    try:
+        planned = plan(file)
+    except DeploypipeError as error:
+        return str(error), error.exit_code
+    notes = planned.data.notes
+    splits = {name: len(split) for name, split in planned.data.splits.items()}
+    return {"answer": "nothing stands in the way", "splits": splits, "notes": notes}, 0

@@ -1,0 +1,287 @@
+"""The pipeline's verbs one at a time, on files: what the command line and scripts call.
+
+Every function writes its output whole or not at all, touches none of its inputs, and returns plain
+JSON that says what it did.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploypipe.core.artifact import Artifact, Kind
+from deploypipe.core.errors import UserError
+from deploypipe.core.files import Json, writing
+from deploypipe.core.options import check
+from deploypipe.core.progress import Progress, Silent
+from deploypipe.data import Data, open_data, open_samples
+from deploypipe.recipe import read_recipe
+from deploypipe.runtime import TARGETS, Target
+from deploypipe.stages import STAGES, Desk, Stage
+from deploypipe.validate.verdict import Budget
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What most verbs need: samples, a target and where progress goes.
+
+    ``data`` is ``source:argument``, or a recipe (``.yaml``) whose ``data`` section is taken.
+    """
+
+    data: object = None
+    samples: int | None = None
+    target: object = "cpu"
+    progress: Progress | None = None
+
+    def open_data(self) -> Data | None:
+        """The samples, or None where none were given."""
+        if self.data is None:
+            return None
+        if isinstance(self.data, str) and self.data.endswith((".yaml", ".yml")):
+            file = Path(self.data)
+            return open_data(read_recipe(file).data, "data", file.absolute().parent, self.progress)
+        return open_samples(self.data, samples=self.samples, progress=self.progress)
+
+    def need_data(self) -> Data:
+        """The samples.
+
+        Raises:
+            UserError: none were given.
+        """
+        data = self.open_data()
+        if data is None:
+            raise UserError("samples are needed", where="--data", then="Give source:argument")
+        return data
+
+    def open_target(self) -> Target:
+        """The target, from its spec."""
+        return TARGETS.build(self.target, "--target")
+
+
+def optimize(
+    file: Path, out: Path, settings: Settings, passes: Sequence[object] | None = None
+) -> Json:
+    """Run graph passes; the outputs are compared on the samples, or on random inputs."""
+    from deploypipe.graph.files import save
+
+    given = {} if passes is None else {"passes": list(passes)}
+    stage: Any = STAGES.build({"optimize": given}, "")
+    data = settings.open_data()
+    split = data.split("validation") if data else None
+    feeds = split.batch(range(min(8, len(split)))).inputs if split else None
+    _apart(file, out)
+    outcome = stage.apply(file, feeds, settings.open_target())
+    save(outcome.model, out)
+    return {
+        "output": str(out),
+        "bytes": {"before": file.stat().st_size, "after": out.stat().st_size},
+        "changes": outcome.changes,
+        "refusals": outcome.refusals,
+    }
+
+
+def quantize(
+    file: Path, out: Path, settings: Settings, options: Mapping[str, Json] | None = None
+) -> Json:
+    """Quantize to int8 with the samples as calibration data."""
+    stage = STAGES.build({"quantize": dict(options or {})}, "")
+    data = settings.need_data()
+    stage.work(data)
+    _apart(file, out)
+    made = _one_stage(stage, _onnx(file), out, data, settings)
+    return {
+        "output": str(out),
+        "bytes": {"before": file.stat().st_size, "after": out.stat().st_size},
+        "changes": made["changes"],
+        "refusals": made["refusals"],
+        "notes": {key: value for key, value in made.items() if key not in ("changes", "refusals")},
+    }
+
+
+def validate(
+    reference: Path,
+    candidate: Path,
+    settings: Settings,
+    budget: Mapping[str, float] | None = None,
+    options: Mapping[str, Json] | None = None,
+) -> Json:
+    """Compare two files: accuracy, latency, drift, verdict; the sections of a report."""
+    limits = check(Budget, dict(budget or {}), "--budget")
+    stage = STAGES.build({"validate": dict(options or {})}, "")
+    data = settings.need_data()
+    stage.work(data)
+    desk = _desk(data, settings)
+    with tempfile.TemporaryDirectory() as folder:
+        desk = _replaced(
+            desk,
+            out=Path(folder),
+            reference=_onnx(reference, "reference"),
+            budget=limits.model_dump(mode="json"),
+        )
+        made = stage.run(_onnx(candidate, "candidate"), desk)
+    return dict(made.notes)
+
+
+def bench(
+    files: Sequence[Path], settings: Settings, *, batch: int = 1, rounds: int = 5, seconds: float = 30
+) -> Json:
+    """Latency of one file, or of two in turns with the interval of their ratio."""
+    from deploypipe.validate.feeds import random_feeds, sample_feeds
+    from deploypipe.validate.files import compare_file_latency, opener
+    from deploypipe.validate.latency import time_many
+
+    target, data = settings.open_target(), settings.open_data()
+    samples = data.split("validation") if data else None
+    how = {"rounds": rounds, "budget_seconds": seconds, "progress": settings.progress}
+    if len(files) == 2:
+        latency = compare_file_latency(*files, target, samples=samples, batch=batch, **how)
+        return {"files": [str(file) for file in files], **latency.to_json()}
+    with target.open(files[0]) as session:
+        specs = session.inputs
+    feeds = sample_feeds(samples, batch) if samples else random_feeds(specs, batch=batch)
+    timing = time_many({"model": opener(target, files[0])}, feeds, **how)["model"]
+    return {"files": [str(files[0])], **timing.to_json()}
+
+
+def export(
+    source: str,
+    out: Path,
+    settings: Settings,
+    *,
+    weights: Path | None = None,
+    args: Mapping[str, Json] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Json:
+    """Export a torch model: a recipe's, or ``FILE.py:FUNCTION`` with samples or input shapes."""
+    from deploypipe.stages._torch_source import TorchSource
+
+    if source.endswith((".yaml", ".yml")):
+        from deploypipe.pipeline import plan
+
+        planned = plan(Path(source))
+        first, data = planned.source, planned.data
+    else:
+        place, _, function = source.rpartition(":")
+        build = f"{Path(place).absolute()}:{function}" if place.endswith(".py") else source
+        first = TorchSource(build, dict(args or {}), str(weights) if weights else None)
+        data = settings.open_data() or _random_data(shapes)
+        first.try_out(data, settings.open_target())
+    with tempfile.TemporaryDirectory() as folder:
+        desk = _replaced(_desk(data, settings), out=Path(folder))
+        made = first.run(Artifact(Kind.TORCH, Path(), "nothing"), desk)
+        notes = _one_stage(STAGES.build("export"), made, out, data, settings)
+    return {"output": str(out), "bytes": out.stat().st_size, **notes}
+
+
+def inspect(file: Path, settings: Settings) -> Json:
+    """What is in a file: interface, sizes, MACs, dead channels, share of int8, where nodes run."""
+    from collections import Counter
+
+    from deploypipe.graph.files import load
+    from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
+    from deploypipe.graph.stats import stats
+    from deploypipe.validate.feeds import random_feeds
+
+    model, counted = load(file), stats(load(file))
+    dead = DropDeadChannels().call(load(file))
+    opsets = dict(model.graph.opset_imports)
+    with settings.open_target().open(file, profile=True) as session:
+        inputs, outputs = session.inputs, session.outputs
+        session(random_feeds(inputs, count=1)[0])
+        placed = session.placement()
+    return {
+        "file": str(file),
+        "bytes": file.stat().st_size,
+        "inputs": [str(spec) for spec in inputs],
+        "outputs": [str(spec) for spec in outputs],
+        "opsets": opsets,
+        "parameters": counted.parameters,
+        "macs": counted.macs,
+        "macs_unknown": counted.why,
+        "nodes": counted.nodes,
+        "ops": dict(counted.ops),
+        "int8_share_of_macs": counted.quantized,
+        "dead_channels": {"removable": dead.changes, "stay": dead.refusals},
+        "placement": dict(Counter(place.provider for place in placed)),
+        "kernels": dict(sorted(Counter(place.op for place in placed).items())),
+    }
+
+
+def pack(file: Path, out: Path, settings: Settings, name: str | None = None) -> Json:
+    """Bundle a model with golden answers on the samples; it carries no verdict."""
+    from deploypipe.bundle.pack import pack as pack_files
+    from deploypipe.stages.bundle import Bundle
+
+    desk = _replaced(_desk(settings.need_data(), settings), name=name or file.stem)
+    pack_files(file, out, Bundle().content(_onnx(file), desk))
+    return {"output": str(out)}
+
+
+def verify(bundle: Path, settings: Settings) -> Json:
+    """Re-check every hash and golden answer of a bundle."""
+    from deploypipe.bundle.verify import verify as verify_bundle
+
+    return {"bundle": str(bundle), "checked": verify_bundle(bundle, settings.open_target().open)}
+
+
+def _one_stage(
+    stage: Stage, source: Artifact, out: Path, data: Data, settings: Settings
+) -> dict[str, Json]:
+    """Run a stage beside the output and move what it made into place."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = stage.run(source, _replaced(_desk(data, settings), out=Path(folder)))
+        extra = [file for file in made.path.parent.iterdir() if file != made.path]
+        if extra:  # external data are named after the model's file
+            from deploypipe.graph.files import load, save
+
+            save(load(made.path), out)
+        else:
+            with writing(out) as temporary:
+                shutil.copyfile(made.path, temporary)
+    return dict(made.notes)
+
+
+def _desk(data: Data, settings: Settings) -> Desk:
+    progress = settings.progress or Silent()
+    return Desk(Path(), data, None, settings.open_target(), 0, progress)
+
+
+def _replaced(desk: Desk, **changes: Any) -> Desk:
+    from dataclasses import replace
+
+    return replace(desk, **changes)
+
+
+def _onnx(file: Path, made_by: str = "file") -> Artifact:
+    if not Path(file).is_file():
+        raise UserError("no such model file", where=str(file))
+    return Artifact.of(Kind.ONNX, Path(file), made_by)
+
+
+def _apart(file: Path, out: Path) -> None:
+    if file.resolve() == out.resolve():
+        raise UserError("the output is the input", where=str(out), then="Give another path with -o")
+
+
+def _random_data(shapes: Mapping[str, Sequence[int]] | None) -> Data:
+    """Ten random samples per input, from shapes without the batch."""
+    if not shapes:
+        raise UserError(
+            "the shape of the input is not known",
+            where="export",
+            then="Give --data source:argument, or --input image=3,32,32",
+        )
+    generator = np.random.default_rng(0)
+    arrays = {name: generator.standard_normal((10, *s)).astype("float32") for name, s in shapes.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "random.npz"
+        np.savez(file, allow_pickle=False, **arrays)
+        data = open_samples(f"npz:{file}")
+        data.split("validation").batch(range(10))
+    return data
