@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import importlib.metadata
+import inspect
 import json
 import os
 import shutil
@@ -29,7 +30,7 @@ import deploypipe
 from deploypipe.core import options
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
-from deploypipe.core.files import Json, digest_json, explained_os_errors
+from deploypipe.core.files import Json, digest_json, explained_os_errors, sha256_file
 from deploypipe.runtime import TARGETS, host
 from deploypipe.stages import STAGES, Desk, Stage
 
@@ -81,19 +82,17 @@ class Cache:
         folder = self._folder(name, key)
         try:
             text = json.loads((folder / "artifact.json").read_text())
-        except (OSError, ValueError):
+            path = folder / "artifact" / text["file"]
+            if text["key"] != key or not path.exists():
+                return None
+            artifact = Artifact.of(Kind(text["kind"]), path, text["made_by"], parent, text["notes"])
+            if artifact.digest != text["digest"]:
+                return None
+            return Entry(artifact, text["seconds"], text["made"], text["options"])
+        except (OSError, ValueError, KeyError, TypeError):  # damaged: it is made again
             return None
-        path = folder / "artifact" / text["file"]
-        if not path.exists():
-            return None
-        artifact = Artifact.of(Kind(text["kind"]), path, text["made_by"], parent, text["notes"])
-        if artifact.digest != text["digest"] or text["key"] != key:
-            return None
-        return Entry(artifact, text["seconds"], text["made"], text["options"])
 
-    def make(
-        self, name: str, key: str, stage: Stage, source: Artifact, desk: Desk
-    ) -> Entry:
+    def make(self, name: str, key: str, stage: Stage, source: Artifact, desk: Desk) -> Entry:
         """Run a stage and keep what it gives."""
         with self._making(name, key) as folder:
             start = time.monotonic()
@@ -111,7 +110,7 @@ class Cache:
                 "options": options.values_of(stage),
             }
             (folder / "artifact.json").write_text(json.dumps(text, indent=1))
-        entry = self.find(name, key, source)
+        entry = self.find(name, key, source if source.digest else None)
         assert entry is not None, f"{name} changed while it was kept"
         return entry
 
@@ -141,6 +140,7 @@ def key_of(stage: Stage, source: Artifact, desk: Desk) -> str:
         "stage": STAGES.name_of(stage),
         "version": stage.version,
         "options": options.values_of(stage),
+        "plugins": sorted(_plugins(stage)),
         "source": [source.digest, source.kind],
         "ancestors": _digests(source) if stage.measures else [],
         "reference": reference.digest if reference else None,
@@ -148,13 +148,26 @@ def key_of(stage: Stage, source: Artifact, desk: Desk) -> str:
         "data": desk.data.digest,
         "target": TARGETS.spec(desk.target),
         "seed": desk.seed,
-        "budget": dict(desk.budget),
-        "name": desk.name,
+        "budget": dict(desk.budget) if stage.measures else None,
+        "name": desk.name if stage.gives is Kind.BUNDLE else None,
         "versions": {name: _version(name) for name in ("onnxruntime", "onnx", *stage.packages)},
         "deploypipe": deploypipe.__version__,
         "host": host() if stage.measures else None,
     }
     return digest_json(facts)
+
+
+def _plugins(thing: object) -> set[str]:
+    """Content of the files from outside the package that a stage and its options come from."""
+    if isinstance(thing, list | tuple):
+        return set().union(*map(_plugins, thing))
+    if not dataclasses.is_dataclass(thing) and not isinstance(thing, Stage):
+        return set()
+    cls = type(thing)
+    own = cls.__module__.partition(".")[0] == deploypipe.__name__
+    file = None if own else inspect.getsourcefile(cls)
+    found = {sha256_file(Path(file))} if file else set()
+    return found | _plugins([getattr(thing, name) for name in options.model_of(cls).model_fields])
 
 
 def _digests(artifact: Artifact | None) -> list[str]:

@@ -25,7 +25,8 @@ def catalogue(kind: str | None = None) -> Json:
 
 
 def _singular(kind: str) -> str:
-    return {"criteria": "criterion", "losses": "loss", "passes": "pass", "steps": "stage"}.get(kind, kind)
+    odd = {"criteria": "criterion", "step": "stage", "steps": "stage"}
+    return odd.get(kind, kind)
 
 
 def _things(shelf: Shelf[object]) -> Json:

@@ -18,7 +18,6 @@ from deploypipe.core.errors import DeploypipeError, UserError
 
 app = typer.Typer(
     name="deploypipe",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -26,6 +25,12 @@ app = typer.Typer(
     epilog="Exit codes: 0 pass, 1 a gate failed, 2 a mistake in what was given, 3 undecided, "
     "4 something is missing on this machine, 5 integrity.",
 )
+
+STOPPED = 130
+"""Exit code after Ctrl-C, as a shell gives it."""
+
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""click's error for a wrong command line; which click, is typer's choice."""
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Set = Annotated[
@@ -48,12 +53,22 @@ def main() -> None:
     """Entry point: errors become one paragraph and an exit code."""
     as_json = "--json" in sys.argv[1:]
     try:
-        code = app(standalone_mode=True)
+        code = app(sys.argv[1:] or ["--help"], prog_name="deploypipe", standalone_mode=False)
     except DeploypipeError as error:
         _fail(str(error), error.exit_code, as_json)
-    except KeyboardInterrupt:
-        _fail("Stopped. Finished stages are kept: run the same command to go on.", 130, as_json)
+    except UsageError as error:
+        _fail(_usage(error), 2, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        code = STOPPED
+    if code == STOPPED:
+        _fail("Stopped. Finished stages are kept: run the same command to go on.", code, as_json)
     sys.exit(code or 0)
+
+
+def _usage(error: Any) -> str:
+    """A wrong word of the command line, with where to look the right ones up."""
+    command = error.ctx.command_path if error.ctx else "deploypipe"
+    return f"{error.format_message().rstrip('.')}. See: {command} --help"
 
 
 def _fail(text: str, code: int, as_json: bool) -> None:
@@ -128,7 +143,7 @@ def inspect(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    _show(verbs.inspect(model, _settings(None, None, target, threads)), as_json, key_table)
+    _show(verbs.inspect_model(model, _settings(None, None, target, threads)), as_json, key_table)
 
 
 @app.command()
@@ -148,7 +163,7 @@ def export(
 
     shapes = dict(_shape(text) for text in shape or [])
     settings = _settings(data, None, "cpu", None)
-    _show(verbs.export(source, output, settings, weights=weights, shapes=shapes), as_json, key_table)
+    _show(verbs.export_model(source, output, settings, weights=weights, shapes=shapes), as_json, key_table)
 
 
 @app.command()
@@ -165,7 +180,7 @@ def optimize(
     from deploypipe.report.tables import key_table
 
     names = None if passes is None else [name.strip() for name in passes.split(",")]
-    _show(verbs.optimize(model, output, _settings(data, None, target, None), names), as_json, key_table)
+    _show(verbs.optimize_model(model, output, _settings(data, None, target, None), names), as_json, key_table)
 
 
 @app.command()
@@ -183,7 +198,7 @@ def quantize(
     from deploypipe.report.tables import key_table
 
     options = {"calibrator": calibrator} if calibrator else {}
-    made = verbs.quantize(model, output, _settings(data, samples, target, None), options)
+    made = verbs.quantize_model(model, output, _settings(data, samples, target, None), options)
     _show(made, as_json, lambda found: key_table({k: v for k, v in found.items() if k != "notes"}))
 
 
@@ -205,7 +220,7 @@ def validate(
     from deploypipe import verbs
     from deploypipe.report import render_terminal
 
-    found = verbs.validate(
+    found = verbs.validate_models(
         reference,
         candidate,
         _settings(data, samples, target, threads),
@@ -234,7 +249,7 @@ def bench(
     from deploypipe.report.tables import bench_table
 
     allowed = _percent(margin)
-    found = verbs.bench(
+    found = verbs.bench_models(
         [candidate, *([baseline] if baseline else [])],
         _settings(data, None, target, threads),
         batch=batch,
@@ -257,7 +272,7 @@ def pack(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    _show(verbs.pack(model, output, _settings(data, None, "cpu", None), name), as_json, key_table)
+    _show(verbs.pack_model(model, output, _settings(data, None, "cpu", None), name), as_json, key_table)
 
 
 @app.command()
@@ -270,7 +285,7 @@ def verify(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    _show(verbs.verify(bundle, _settings(None, None, target, None)), as_json, key_table)
+    _show(verbs.verify_bundle(bundle, _settings(None, None, target, None)), as_json, key_table)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Is everything here that a run needs?  Versions, targets, extras and, with a recipe, its checks."""
+"""Is everything here that a run needs?  Versions, targets, extras; with a recipe, its checks."""
 
 from __future__ import annotations
 

@@ -118,7 +118,9 @@ def run(
         name=planned.recipe.name,
         budget=planned.recipe.budget.model_dump(mode="json"),
     )
+    _check_place(out)
     with Cache(out) as cache:
+        _sweep(out)
         entries = _run_steps(planned, cache, desk)
         files = _publish(entries, out)
         report = collect(
@@ -174,6 +176,20 @@ def _may_ship(entries: Sequence[Entry]) -> bool:
     verdicts = [entry.artifact.notes.get("verdict") for entry in entries]
     verdicts = [verdict for verdict in verdicts if verdict]
     return not verdicts or verdicts[-1]["outcome"] == "PASS"
+
+
+def _check_place(out: Path) -> None:
+    """A folder of the user's own called bundle is not ours to replace."""
+    there = out / "bundle"
+    if there.exists() and not (there / "manifest.json").is_file():
+        raise UserError("is there already and no bundle", where=str(there), then="Give another -o")
+
+
+def _sweep(out: Path) -> None:
+    """Take away what a run that was killed while it wrote its results left beside them."""
+    for name in ("bundle", "bundle.tar", "report.json", "report.html", "summary.md"):
+        for left in out.glob(f".{name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _publish(entries: Sequence[Entry], out: Path) -> dict[str, str]:

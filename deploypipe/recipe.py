@@ -1,13 +1,14 @@
 """YAML <-> Recipe: everything that a run is told, checked before any work.
 
-``read_recipe`` raises the first mistake with its path and, for a typo, the nearest name.  ``schema``
-is the JSON Schema of the same models, so that an editor can say it earlier.
+``read_recipe`` raises the first mistake with its path and, for a typo, the nearest name.
+``schema`` is the JSON Schema of the same models, so that an editor can say it earlier.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,7 @@ class ModelRecipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            return {"onnx": given} if given.endswith(".onnx") else {"build": given}
-        return given
+        return model_of_text(given) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ModelRecipe:
@@ -73,6 +72,11 @@ class ModelRecipe(BaseModel):
         if self.onnx and (self.weights or self.args):
             raise ValueError("weights and args belong to build, not to onnx")
         return self
+
+
+def model_of_text(text: str) -> dict[str, Any]:
+    """What a bare ``model:`` text stands for."""
+    return {"onnx" if text.endswith(".onnx") else "build": text}
 
 
 class Recipe(BaseModel):
@@ -115,7 +119,7 @@ def _yaml_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError("no such recipe", where=str(path), then="Give the path of a YAML file")
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = _load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"not YAML: {reason}", where=str(path)) from error
@@ -124,51 +128,78 @@ def _yaml_file(path: Path) -> dict[str, Any]:
     return given
 
 
+class _Yaml(yaml.SafeLoader):
+    """Plain YAML, where 1e-3 is a number, as in JSON, and a key may stand only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1 and key.value != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key.value}' is given twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, _Yaml)  # a SafeLoader
+
+
 def _set(given: dict[str, Any], change: str) -> None:
-    """Apply ``a.b.0.c=value``; a step may be named instead of numbered: ``steps.train.epochs=3``."""
+    """Apply ``a.b.0.c=value``; a step may be named, not numbered: ``steps.train.epochs=3``."""
     path, equals, text = change.partition("=")
     if not equals or not path:
         raise UserError(f"expected a.b=value, got {change!r}", where="--set")
     try:
-        value = yaml.safe_load(text)
+        value = _load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{text!r} is not a YAML value", where=f"--set {path}") from error
     place: Any = given
     *parents, last = path.split(".")
     for part in parents:
         place = _inside(place, part, path)
-    if isinstance(place, list):
-        place[_number(place, last, path)] = value
-    elif isinstance(place, dict):
-        place[last] = value
-    else:
-        raise UserError(f"'{'.'.join(parents)}' holds no options", where=f"--set {path}")
+    place[_key(place, last, path)] = value
 
 
 def _inside(place: Any, part: str, path: str) -> Any:
+    """What ``part`` leads to, made a mapping where it is none yet."""
+    key = _key(place, part, path)
+    known = isinstance(place, list) or key in place
+    inner = place[key] = _opened(place[key] if known else None, part)
+    # A step may be named instead of numbered, and then its name leads to its options at once.
+    named = isinstance(place, list) and isinstance(inner, dict) and part in inner
+    if named and not isinstance(inner[part], dict | list):
+        inner[part] = _opened(inner[part], part)
+    return inner[part] if named else inner
+
+
+def _opened(value: Any, part: str) -> dict[str, Any] | list[Any]:
+    """A mapping or list as it is; a bare name as a mapping that has room for its options."""
+    if isinstance(value, dict | list):
+        return value
+    if not isinstance(value, str):
+        return {}
+    if part == "data":
+        return {"source": value}
+    return model_of_text(value) if part == "model" else {value: {}}
+
+
+def _key(place: Any, part: str, path: str) -> Any:
+    """A mapping's key, or the position of a list's entry, by number or by the name of a step."""
     if isinstance(place, dict):
-        if not isinstance(place.get(part), dict | list):
-            place[part] = {} if not isinstance(place.get(part), str) else {place[part]: {}}
-        return place[part]
-    if isinstance(place, list):
-        number = _number(place, part, path)
-        if isinstance(place[number], str):
-            place[number] = {place[number]: {}}
-        step = place[number]
-        if part in step and step[part] is None:
-            step[part] = {}
-        return step[part] if part in step else step
-    raise UserError(f"there is nothing inside '{part}'", where=f"--set {path}")
-
-
-def _number(place: list[Any], part: str, path: str) -> int:
-    """Position of a list's entry, by number or by the name of a step."""
-    names = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in place]
+        return part
+    names = [next(iter(entry), "") if isinstance(entry, dict) else entry for entry in place]
     if part.isdigit() and int(part) < len(place):
         return int(part)
     if part in names:
         return names.index(part)
-    raise UserError(f"no entry '{part}'; there are: {', '.join(map(str, names))}", where=f"--set {path}")
+    known = ", ".join(map(str, names))
+    raise UserError(f"no entry '{part}'; there are: {known}", where=f"--set {path}")
 
 
 def load_plugins(recipe: Recipe, folder: Path) -> None:
@@ -200,5 +231,7 @@ def schema() -> Json:
     """JSON Schema (2020-12) of a recipe, with every step and option."""
     shelves()
     text = Recipe.model_json_schema()
+    for short in ("model", "data"):  # a bare text stands for the commonest form
+        text["properties"][short] = {"anyOf": [{"type": "string"}, text["properties"][short]]}
     text["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.loads(json.dumps(text))

@@ -6,25 +6,38 @@ JSON that says what it did.
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from deploypipe.bundle.pack import pack
+from deploypipe.bundle.verify import verify
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json, writing
 from deploypipe.core.options import check
 from deploypipe.core.progress import Progress, Silent
 from deploypipe.data import Data, open_data, open_samples
+from deploypipe.graph.files import data_files, load, save
+from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
+from deploypipe.graph.stats import stats
+from deploypipe.pipeline import plan
 from deploypipe.recipe import read_recipe
 from deploypipe.runtime import TARGETS, Target
 from deploypipe.stages import STAGES, Desk, Stage
-from deploypipe.validate.verdict import Budget
+from deploypipe.stages.bundle import Bundle
+from deploypipe.validate.feeds import random_feeds, sample_feeds
+from deploypipe.validate.files import compare_file_latency, opener
+from deploypipe.validate.judge import speedup_check
+from deploypipe.validate.latency import time_many
+from deploypipe.validate.verdict import Budget, Outcome
 
 
 @dataclass(frozen=True)
@@ -64,12 +77,10 @@ class Settings:
         return TARGETS.build(self.target, "--target")
 
 
-def optimize(
+def optimize_model(
     file: Path, out: Path, settings: Settings, passes: Sequence[object] | None = None
 ) -> Json:
     """Run graph passes; the outputs are compared on the samples, or on random inputs."""
-    from deploypipe.graph.files import save
-
     given = {} if passes is None else {"passes": list(passes)}
     stage: Any = STAGES.build({"optimize": given}, "")
     data = settings.open_data()
@@ -86,7 +97,7 @@ def optimize(
     }
 
 
-def quantize(
+def quantize_model(
     file: Path, out: Path, settings: Settings, options: Mapping[str, Json] | None = None
 ) -> Json:
     """Quantize to int8 with the samples as calibration data."""
@@ -104,7 +115,7 @@ def quantize(
     }
 
 
-def validate(
+def validate_models(
     reference: Path,
     candidate: Path,
     settings: Settings,
@@ -118,7 +129,7 @@ def validate(
     stage.work(data)
     desk = _desk(data, settings)
     with tempfile.TemporaryDirectory() as folder:
-        desk = _replaced(
+        desk = replace(
             desk,
             out=Path(folder),
             reference=_onnx(reference, "reference"),
@@ -128,28 +139,41 @@ def validate(
     return dict(made.notes)
 
 
-def bench(
-    files: Sequence[Path], settings: Settings, *, batch: int = 1, rounds: int = 5, seconds: float = 30
+def bench_models(
+    files: Sequence[Path],
+    settings: Settings,
+    *,
+    batch: int = 1,
+    rounds: int = 5,
+    seconds: float = 30,
+    margin: float = 0.05,
 ) -> Json:
-    """Latency of one file, or of two in turns with the interval of their ratio."""
-    from deploypipe.validate.feeds import random_feeds, sample_feeds
-    from deploypipe.validate.files import compare_file_latency, opener
-    from deploypipe.validate.latency import time_many
+    """Latency of one file; of two, whether the first is at most ``margin`` slower than the second.
 
+    The answer is ``not slower``, ``slower`` or ``undecided``, by the interval of their ratio.
+    """
     target, data = settings.open_target(), settings.open_data()
     samples = data.split("validation") if data else None
-    how = {"rounds": rounds, "budget_seconds": seconds, "progress": settings.progress}
+    how: dict[str, Any] = {"rounds": rounds, "budget_seconds": seconds}
+    how["progress"] = settings.progress
+    found: dict[str, Json] = {"files": [str(_onnx(file).path) for file in files]}
     if len(files) == 2:
-        latency = compare_file_latency(*files, target, samples=samples, batch=batch, **how)
-        return {"files": [str(file) for file in files], **latency.to_json()}
+        candidate, baseline = files
+        latency = compare_file_latency(
+            baseline, candidate, target, samples=samples, batch=batch, **how
+        )
+        check = speedup_check(latency, 1 / (1 + margin), name="not slower")
+        answers = {Outcome.PASS: "not slower", Outcome.FAIL: "slower"}
+        answer = answers.get(check.outcome, "undecided")
+        return {**found, "margin": margin, "answer": answer, "why": check.why, **latency.to_json()}
     with target.open(files[0]) as session:
         specs = session.inputs
     feeds = sample_feeds(samples, batch) if samples else random_feeds(specs, batch=batch)
     timing = time_many({"model": opener(target, files[0])}, feeds, **how)["model"]
-    return {"files": [str(files[0])], **timing.to_json()}
+    return {**found, **timing.to_json()}
 
 
-def export(
+def export_model(
     source: str,
     out: Path,
     settings: Settings,
@@ -159,41 +183,36 @@ def export(
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Json:
     """Export a torch model: a recipe's, or ``FILE.py:FUNCTION`` with samples or input shapes."""
-    from deploypipe.stages._torch_source import TorchSource
-
+    stage = STAGES.build("export")
+    torch_source = importlib.import_module("deploypipe.stages._torch_source").TorchSource
     if source.endswith((".yaml", ".yml")):
-        from deploypipe.pipeline import plan
-
         planned = plan(Path(source))
         first, data = planned.source, planned.data
+        if first.kind is not Kind.TORCH:
+            raise UserError("the recipe's model is an ONNX file already", where=source)
+        stage = next((s.stage for s in planned.steps if s.name == "export"), stage)
     else:
         place, _, function = source.rpartition(":")
         build = f"{Path(place).absolute()}:{function}" if place.endswith(".py") else source
-        first = TorchSource(build, dict(args or {}), str(weights) if weights else None)
+        first = torch_source(build, dict(args or {}), str(weights) if weights else None)
         data = settings.open_data() or _random_data(shapes)
         first.try_out(data, settings.open_target())
     with tempfile.TemporaryDirectory() as folder:
-        desk = _replaced(_desk(data, settings), out=Path(folder))
+        desk = replace(_desk(data, settings), out=Path(folder))
         made = first.run(Artifact(Kind.TORCH, Path(), "nothing"), desk)
-        notes = _one_stage(STAGES.build("export"), made, out, data, settings)
+        notes = _one_stage(stage, made, out, data, settings)
     return {"output": str(out), "bytes": out.stat().st_size, **notes}
 
 
-def inspect(file: Path, settings: Settings) -> Json:
+def inspect_model(file: Path, settings: Settings) -> Json:
     """What is in a file: interface, sizes, MACs, dead channels, share of int8, where nodes run."""
-    from collections import Counter
-
-    from deploypipe.graph.files import load
-    from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
-    from deploypipe.graph.stats import stats
-    from deploypipe.validate.feeds import random_feeds
-
     model, counted = load(file), stats(load(file))
     dead = DropDeadChannels().call(load(file))
     opsets = dict(model.graph.opset_imports)
     with settings.open_target().open(file, profile=True) as session:
         inputs, outputs = session.inputs, session.outputs
-        session(random_feeds(inputs, count=1)[0])
+        ones = {s.name: [d if isinstance(d, int) else 1 for d in s.shape] for s in inputs}
+        session(random_feeds(inputs, count=1, shapes=ones)[0])
         placed = session.placement()
     return {
         "file": str(file),
@@ -213,21 +232,16 @@ def inspect(file: Path, settings: Settings) -> Json:
     }
 
 
-def pack(file: Path, out: Path, settings: Settings, name: str | None = None) -> Json:
+def pack_model(file: Path, out: Path, settings: Settings, name: str | None = None) -> Json:
     """Bundle a model with golden answers on the samples; it carries no verdict."""
-    from deploypipe.bundle.pack import pack as pack_files
-    from deploypipe.stages.bundle import Bundle
-
-    desk = _replaced(_desk(settings.need_data(), settings), name=name or file.stem)
-    pack_files(file, out, Bundle().content(_onnx(file), desk))
+    desk = replace(_desk(settings.need_data(), settings), name=name or file.stem)
+    pack(file, out, Bundle().content(_onnx(file), desk))
     return {"output": str(out)}
 
 
-def verify(bundle: Path, settings: Settings) -> Json:
+def verify_bundle(bundle: Path, settings: Settings) -> Json:
     """Re-check every hash and golden answer of a bundle."""
-    from deploypipe.bundle.verify import verify as verify_bundle
-
-    return {"bundle": str(bundle), "checked": verify_bundle(bundle, settings.open_target().open)}
+    return {"bundle": str(bundle), "checked": verify(bundle, settings.open_target().open)}
 
 
 def _one_stage(
@@ -235,11 +249,9 @@ def _one_stage(
 ) -> dict[str, Json]:
     """Run a stage beside the output and move what it made into place."""
     with tempfile.TemporaryDirectory() as folder:
-        made = stage.run(source, _replaced(_desk(data, settings), out=Path(folder)))
+        made = stage.run(source, replace(_desk(data, settings), out=Path(folder)))
         extra = [file for file in made.path.parent.iterdir() if file != made.path]
         if extra:  # external data are named after the model's file
-            from deploypipe.graph.files import load, save
-
             save(load(made.path), out)
         else:
             with writing(out) as temporary:
@@ -252,12 +264,6 @@ def _desk(data: Data, settings: Settings) -> Desk:
     return Desk(Path(), data, None, settings.open_target(), 0, progress)
 
 
-def _replaced(desk: Desk, **changes: Any) -> Desk:
-    from dataclasses import replace
-
-    return replace(desk, **changes)
-
-
 def _onnx(file: Path, made_by: str = "file") -> Artifact:
     if not Path(file).is_file():
         raise UserError("no such model file", where=str(file))
@@ -265,7 +271,7 @@ def _onnx(file: Path, made_by: str = "file") -> Artifact:
 
 
 def _apart(file: Path, out: Path) -> None:
-    if file.resolve() == out.resolve():
+    if out.resolve() in (path.resolve() for path in (file, *data_files(file).values())):
         raise UserError("the output is the input", where=str(out), then="Give another path with -o")
 
 
@@ -278,7 +284,8 @@ def _random_data(shapes: Mapping[str, Sequence[int]] | None) -> Data:
             then="Give --data source:argument, or --input image=3,32,32",
         )
     generator = np.random.default_rng(0)
-    arrays = {name: generator.standard_normal((10, *s)).astype("float32") for name, s in shapes.items()}
+    sizes = {name: (10, *shape) for name, shape in shapes.items()}
+    arrays = {name: generator.standard_normal(s).astype("float32") for name, s in sizes.items()}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "random.npz"
         np.savez(file, allow_pickle=False, **arrays)

@@ -5,6 +5,7 @@ Scores are divided by their group's mean, so that a group with many weights does
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,20 +40,29 @@ def choose(
 ) -> list[Choice]:
     """Rank all channels of all groups at once and let the least important ``amount`` of them go.
 
-    Every group keeps at least the share ``floor``; the number kept is rounded to the nearest
-    multiple of ``round_to`` (never below one block, never above the group).
+    The number kept of a group is rounded to the nearest multiple of ``round_to``, and is never below
+    one block, below the share ``floor``, or above the group.
     """
     if not groups:
         return []
     scores = [_relative(criterion.score(group, parameters)) for group in groups]
-    limit = np.quantile(np.concatenate(scores), amount)
     choices = []
-    for group, score in zip(groups, scores, strict=True):
-        stay = max(int((score > limit).sum()), int(np.ceil(group.channels * floor)), 1)
-        stay = min(max(round(stay / round_to) * round_to, round_to), group.channels)
+    for group, score, survivors in zip(groups, scores, _survivors(scores, amount), strict=True):
+        least = max(math.ceil(group.channels * floor / round_to - 1e-9), 1) * round_to
+        stay = min(max(round(survivors / round_to) * round_to, least), group.channels)
         order = np.argsort(score, kind="stable")
         choices.append(Choice(group, np.sort(order[: group.channels - stay])))
     return choices
+
+
+def _survivors(scores: Sequence[np.ndarray], amount: float) -> list[int]:
+    """How many of each group are among the most important; equal scores are shared out evenly."""
+    values = np.concatenate(scores)
+    owner = np.repeat(np.arange(len(scores)), [len(score) for score in scores])
+    rank = np.concatenate([np.argsort(np.argsort(s, kind="stable")) / len(s) for s in scores])
+    gone = math.floor(amount * (len(values) - 1)) + 1
+    stay = np.lexsort((rank, values))[gone:]
+    return [int(count) for count in np.bincount(owner[stay], minlength=len(scores))]
 
 
 def _relative(score: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ pickle that needs code to load is refused.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from torch import nn
 
 from deploypipe.compress.masks import Mask, apply_masks, masks_from_json, masks_to_json
 from deploypipe.core.errors import UserError, did_you_mean
+from deploypipe.core.files import sha256_file
 from deploypipe.core.shelf import load_file as load_python
 
 
@@ -59,9 +61,22 @@ class Builder:
             )
         module = _holder(holder, where)
         if not callable(getattr(module, name, None)):
-            known = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-            raise UserError(f"{holder} has no function '{name}', {did_you_mean(name, known)}", where=where)
+            known = [key for key, value in vars(module).items() if callable(value)]
+            hint = did_you_mean(name, [key for key in known if not key.startswith("_")])
+            raise UserError(f"{holder} has no function '{name}', {hint}", where=where)
         return getattr(module, name)
+
+    @property
+    def code(self) -> str:
+        """Hex sha256 of the file that the function stands in; empty where there is none."""
+        holder = self.place.rpartition(":")[0]
+        if not holder.endswith(".py"):
+            try:
+                spec = importlib.util.find_spec(holder) if holder else None
+            except Exception:  # build() tells what is wrong with it
+                spec = None
+            holder = (spec.origin if spec else None) or ""
+        return sha256_file(Path(holder)) if Path(holder).is_file() else ""
 
 
 def _holder(holder: str, where: str) -> Any:
@@ -69,8 +84,10 @@ def _holder(holder: str, where: str) -> Any:
         return load_python(Path(holder), where)
     try:
         return importlib.import_module(holder)
-    except ImportError as error:
-        raise UserError(f"cannot import {holder}: {error}", where=where) from error
+    except Exception as error:  # whatever the user's module raises
+        raise UserError(
+            f"cannot import {holder}: {type(error).__name__}: {error}", where=where
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -82,9 +99,14 @@ class TorchModel:
     masks: tuple[Mask, ...] = ()
 
     def save(self, folder: Path) -> None:
-        """Write model.json, weights.safetensors and, if pruned, masks.json."""
+        """Write model.json, weights.safetensors and, if pruned, masks.json.
+
+        The code's digest is written as well: equal weights under another ``forward`` are another
+        model, whose folder must not have the same digest.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        text = {"build": self.builder.place, "args": dict(self.builder.arguments)}
+        builder = self.builder
+        text = {"build": builder.place, "args": dict(builder.arguments), "code": builder.code}
         (folder / "model.json").write_text(json.dumps(text, indent=1))
         state = {key: value.contiguous().clone() for key, value in self.module.state_dict().items()}
         save_file(state, folder / "weights.safetensors")
@@ -111,8 +133,8 @@ def load_weights(module: nn.Module, path: Path, where: str = "model.weights") ->
     Raises:
         UserError: the file is missing, damaged, needs code to load, or does not fit; says which.
     """
-    state = _read_state(path, where)
     own = module.state_dict()
+    state = _without_prefix(_read_state(path, where), own)
     missing = sorted(own.keys() - state.keys())
     unexpected = sorted(state.keys() - own.keys())
     # Old checkpoints lack this counter, which inference does not use.
@@ -134,6 +156,15 @@ def load_weights(module: nn.Module, path: Path, where: str = "model.weights") ->
             then="Build the model with the arguments that the checkpoint was trained with",
         )
     module.load_state_dict(state, strict=False)
+
+
+def _without_prefix(
+    state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """``nn.DataParallel`` puts ``module.`` before every name."""
+    if all(name.startswith("module.") for name in state) and not own.keys() & state.keys():
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    return state
 
 
 def _some(names: Sequence[str]) -> str:
@@ -161,4 +192,4 @@ def _read_state(path: Path, where: str) -> dict[str, torch.Tensor]:
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise UserError(f"{path} holds no state dict (names and tensors)", where=where)
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return state

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class Schedule:
     warmup: float = 0.1
 
     def rate_at(self, done: float) -> float:
-        """Learning rate after the share ``done`` of all steps: linear warm-up, then half a cosine."""
+        """Learning rate after the share ``done`` of all steps: warm-up, then half a cosine."""
         if done < self.warmup:
             return self.rate * (done + 1e-3) / self.warmup
         turn = (done - self.warmup) / max(1 - self.warmup, 1e-9)
@@ -115,7 +116,10 @@ def _optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.SGD:
     """Weight decay on weights, none on norms and biases."""
     weights = [p for p in module.parameters() if p.ndim > 1]
     others = [p for p in module.parameters() if p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": schedule.decay}, {"params": others}]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": schedule.decay},
+        {"params": others},
+    ]
     return torch.optim.SGD(groups, lr=schedule.rate, momentum=schedule.momentum, nesterov=True)
 
 
@@ -142,19 +146,22 @@ def _step(
 def call(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """The module's first output; inputs go by position, in the order of the data."""
     outputs = module(*inputs.values())
-    return outputs[0] if isinstance(outputs, tuple | list) else outputs
+    first: torch.Tensor = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    return first
 
 
 def tensors_of(batch: Batch, bf16: bool = False) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Torch tensors of a batch and its labels (int64, or empty)."""
     inputs = {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
     if bf16:
-        inputs = {
-            name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-            for name, value in inputs.items()
-        }
+        inputs = {name: channels_last(value) for name, value in inputs.items()}
     labels = np.zeros(0, np.int64) if batch.labels is None else batch.labels
     return inputs, torch.from_numpy(np.ascontiguousarray(labels))
+
+
+def channels_last(value: torch.Tensor) -> torch.Tensor:
+    """Images in the memory order that half-precision kernels want; other tensors as they are."""
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
 
 def _shuffled(split: Split, size: int, generator: torch.Generator) -> Iterator[Batch]:

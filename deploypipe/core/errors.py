@@ -22,15 +22,18 @@ class DeploypipeError(Exception):
 
     def _paragraph(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        text = text.rstrip(".")
-        return f"{text}. {self.then.rstrip('.')}." if self.then else f"{text}."
+        return f"{_sentence(text)} {_sentence(self.then)}" if self.then else _sentence(text)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 class UserError(DeploypipeError):
     """The input is wrong: a recipe, a file, a model, a sample."""
 
 
-class EnvironmentLacks(DeploypipeError):
+class EnvironmentLacks(DeploypipeError):  # noqa: N818
     """Something is not installed or not present on this machine."""
 
     exit_code = 4

@@ -71,11 +71,17 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    if temporary.is_dir() and path.is_dir():
-        # A directory cannot be renamed over one that has content: the old one steps aside first.
-        old = temporary.with_name("old")
-        path.rename(old)
-    os.replace(temporary, path)
+    if not (temporary.is_dir() and path.is_dir()):
+        temporary.replace(path)
+        return
+    # A directory cannot be renamed over one that has content: the old one steps aside first.
+    old = temporary.with_name(f"{path.name}.old")
+    path.rename(old)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        old.rename(path)
+        raise
 
 
 def _sync(path: Path) -> None:
@@ -100,7 +106,7 @@ def explained_os_errors(path: Path) -> Iterator[None]:
         errno.EPERM: "permission denied",
         errno.ENOSPC: "no space is left on the device",
         errno.EDQUOT: "the disk quota is used up",
-        errno.ENOTDIR: "a parent of this path is a file",
+        errno.ENOTDIR: "a file is where a directory should be",
         errno.EEXIST: "a file is in the way",
         errno.EISDIR: "this path is a directory",
     }

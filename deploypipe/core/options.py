@@ -1,8 +1,8 @@
 """Options are the constructor's parameters: one place for types, defaults, errors and schema.
 
-``build(Percentile, {"share": 99.9}, "steps[5].quantize.calibrator")`` checks the mapping against the
-constructor of ``Percentile`` and calls it.  Every error names the path, what was expected and what
-came.  The same models give the JSON Schema.
+``build(Percentile, {"share": 99.9}, "steps[5].quantize.calibrator")`` checks the mapping against
+the constructor of ``Percentile`` and calls it.  Every error names the path, what was expected and
+what came.  The same models give the JSON Schema.
 """
 
 from __future__ import annotations
@@ -37,9 +37,23 @@ _EXPECTED = {
 }
 
 
-@functools.cache
+NAMES: dict[type, str] = {}
+"""What the user types for classes that are not called after their file: those of plug-ins."""
+
+
+def name_of(cls: type) -> str:
+    """The name that the user types for a class: that of its file, unless it was given another."""
+    module = cls.__module__.rsplit(".", 1)[-1]
+    return NAMES.get(cls) or module.lstrip("_").replace("_", "-")
+
+
 def model_of(cls: type) -> type[pydantic.BaseModel]:
     """The pydantic model of a class's constructor: one field per parameter."""
+    return _model_of(cls)
+
+
+@functools.cache
+def _model_of(cls: type) -> type[pydantic.BaseModel]:
     constructor = cls.__init__  # type: ignore[misc]
     hints = typing.get_type_hints(constructor, include_extras=True)
     if dataclasses.is_dataclass(cls):
@@ -97,16 +111,16 @@ def _first(errors: list[ErrorDetails]) -> ErrorDetails:
 
 
 def _explain(error: ErrorDetails, model: type[pydantic.BaseModel], where: str) -> UserError:
-    path = where + "".join(_step(part, where) for part in error["loc"])
+    path = _path(where, error["loc"])
     inner = error.get("ctx", {}).get("error")
-    if isinstance(inner, _Nested):
+    if isinstance(inner, _NestedError):
         inside = f"{path}.{inner.error.where}" if inner.error.where else path
         return UserError(inner.error.what, where=inside, then=inner.error.then)
     match error["type"]:
         case "extra_forbidden":
             known = _known_at(model, error["loc"][:-1])
             word = str(error["loc"][-1])
-            parent = where + "".join(_step(part, where) for part in error["loc"][:-1])
+            parent = _path(where, error["loc"][:-1])
             return UserError(f"unknown option '{word}', {did_you_mean(word, known)}", where=parent)
         case "missing":
             return UserError("required, but not given", where=path)
@@ -123,10 +137,10 @@ def _explain(error: ErrorDetails, model: type[pydantic.BaseModel], where: str) -
             return UserError(f"{message}, got {error['input']!r}", where=path)
 
 
-def _step(part: int | str, where: str) -> str:
-    if isinstance(part, int):
-        return f"[{part}]"
-    return f".{part}" if where else part
+def _path(where: str, loc: tuple[int | str, ...]) -> str:
+    """``data`` and ``("mean", 0)`` -> ``data.mean[0]``."""
+    steps = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return (where + "".join(steps)).lstrip(".")
 
 
 def _known_at(model: type[pydantic.BaseModel], loc: tuple[int | str, ...]) -> list[str]:
@@ -146,7 +160,7 @@ def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
     return next(models, None)
 
 
-class _Nested(ValueError):
+class _NestedError(ValueError):
     """Carries a finished error of ours through pydantic."""
 
     def __init__(self, error: UserError) -> None:
@@ -156,11 +170,11 @@ class _Nested(ValueError):
 
 def through_pydantic(error: UserError) -> ValueError:
     """Wrap an explained error, so that it leaves a pydantic validator unchanged."""
-    return _Nested(error)
+    return _NestedError(error)
 
 
 def values_of(instance: object) -> dict[str, Any]:
-    """The options that rebuild ``instance``, as plain JSON; the part of the cache key that it is."""
+    """The options that rebuild ``instance``, as plain JSON; its part of the cache key."""
     model = model_of(type(instance))
     given = {name: getattr(instance, name) for name in model.model_fields}
     return {name: _plain(value) for name, value in given.items()}
@@ -176,12 +190,8 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if dataclasses.is_dataclass(value):
-        return {_name(type(value)): values_of(value)}
+        return {name_of(type(value)): values_of(value)}
     return str(value)
-
-
-def _name(cls: type) -> str:
-    return cls.__module__.rsplit(".", 1)[-1].replace("_", "-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +209,8 @@ def describe(cls: type) -> list[OptionLine]:
     for name, field in model_of(cls).model_fields.items():
         kind = field.annotation
         text = getattr(kind, "__name__", str(kind)) if not typing.get_args(kind) else str(kind)
-        default = "required" if field.is_required() else json.dumps(_plain(field.get_default(call_default_factory=True)))
+        default = "required"
+        if not field.is_required():
+            default = json.dumps(_plain(field.get_default(call_default_factory=True)))
         lines.append(OptionLine(name, text.replace("typing.", ""), default))
     return lines

@@ -1,4 +1,4 @@
-"""Progress on standard error: bars with an estimate on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: bars with an estimate on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Silent(Progress):
     """Says nothing."""
 
     @contextmanager
-    def task(self, label: str, total: float) -> Iterator[Task]:
+    def task(self, label: str, total: float) -> Iterator[Task]:  # noqa: ARG002
         yield _Nothing()
 
     def say(self, text: str) -> None:

@@ -1,8 +1,8 @@
 """The only registry: a shelf is a folder, and the name of a thing is the name of its file.
 
 ``deploypipe/graph/passes/drop_dead_channels.py`` holds ``class DropDeadChannels(GraphPass)`` and is
-``drop-dead-channels`` in the recipe.  Names are read without importing anything.  Things from outside
-the package arrive by an entry point (group ``deploypipe.<kind>``) or by a file named under
+``drop-dead-channels`` in the recipe.  Names are read without importing anything.  Things from
+outside the package arrive by an entry point (group ``deploypipe.<kind>``) or by a file named under
 ``plugins:`` in the recipe.
 """
 
@@ -82,7 +82,9 @@ class Shelf(Generic[T]):
                 module = importlib.import_module(f"{self.package}.{self._files()[name]}")
                 return cast(type[T], getattr(module, camel(self._files()[name])))
             if name in self._entry_points():
-                return cast(type[T], self._entry_points()[name].load())
+                cls = cast(type[T], self._entry_points()[name].load())
+                options.NAMES[cls] = name
+                return cls
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
             if missing not in EXTRA_OF:
@@ -118,11 +120,7 @@ class Shelf(Generic[T]):
 
     def name_of(self, thing: T | type[T]) -> str:
         """The name that the user types for a thing or its class."""
-        cls = thing if isinstance(thing, type) else type(thing)
-        for name, known in self.added.items():
-            if known is cls:
-                return name
-        return kebab(cls.__module__.rsplit(".", 1)[-1].lstrip("_"))
+        return options.name_of(thing if isinstance(thing, type) else type(thing))
 
     def spec(self, thing: T) -> dict[str, Any]:
         """The spec that rebuilds ``thing``: its name and all its options, as plain JSON."""
@@ -130,7 +128,9 @@ class Shelf(Generic[T]):
 
     def add(self, cls: type[T], name: str | None = None) -> None:
         """Put a class from outside the package on the shelf."""
-        self.added[name or kebab(_snake(cls.__name__))] = cls
+        name = name or kebab(_snake(cls.__name__))
+        self.added[name] = cls
+        options.NAMES[cls] = name
 
     def summary(self, name: str) -> str:
         """First line of the class's docstring."""
@@ -179,7 +179,7 @@ def _snake(name: str) -> str:
 
 
 class OneOf:
-    """Annotation for an option that is itself a spec: ``Annotated[Calibrator, OneOf(CALIBRATORS)]``."""
+    """Annotation for an option that is a spec: ``Annotated[Calibrator, OneOf(CALIBRATORS)]``."""
 
     def __init__(self, shelf: Shelf[Any]) -> None:
         self.shelf = shelf
@@ -229,11 +229,12 @@ def load_plugins(path: Path, where: str) -> list[str]:
     A file with one plug-in gives it the file's name; with several, each is called after its class.
     """
     module = load_file(path, where)
-    mine = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+    classes = dict.fromkeys(c for c in vars(module).values() if inspect.isclass(c))
+    mine = [c for c in classes if c.__module__ == module.__name__ and not inspect.isabstract(c)]
     pairs = [(shelf, c) for c in mine for shelf in ALL.values() if issubclass(c, shelf.base)]
     if not pairs:
-        kinds = ", ".join(f"{s.base.__name__}" for s in ALL.values())
-        raise UserError(f"{path} defines no plug-in", where=where, then=f"Derive from one of: {kinds}")
+        then = f"Derive from one of: {', '.join(s.base.__name__ for s in ALL.values())}"
+        raise UserError(f"{path} defines no plug-in", where=where, then=then)
     for shelf, cls in pairs:
         shelf.add(cls, kebab(path.stem) if len(pairs) == 1 else None)
     return [kebab(path.stem)] if len(pairs) == 1 else [kebab(_snake(c.__name__)) for _, c in pairs]

@@ -1,7 +1,7 @@
 """The channel groups of a torch module, found on its exported graph.
 
-The export keeps parameter names and leaves norms alone, so that a group of cells leads straight back
-to parameters.  Nothing of torch is traced for pruning itself.
+The export keeps parameter names and leaves norms alone, so that a group of cells leads straight
+back to parameters.  Nothing of torch is traced for pruning itself.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ def check_parity(
         errors[size] = _error(_torch_outputs(module, feeds), list(run(feeds).values()))
         if not errors[size] <= tolerance:
             raise UserError(
-                f"the exported model differs from torch by {errors[size]:.1e} of its largest output "
-                f"at batch size {size}, more than {tolerance:.0e}",
+                f"the exported model differs from torch by {errors[size]:.1e} of its largest "
+                f"output at batch size {size}, more than {tolerance:.0e}",
                 where="export",
                 then="The model may behave differently when traced, or depend on the batch size",
             )
@@ -51,8 +51,9 @@ def check_parity(
 
 
 def _torch_outputs(module: torch.nn.Module, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in feeds.values()]
     with torch.no_grad():
-        outputs = module.eval()(*(torch.from_numpy(np.ascontiguousarray(a)) for a in feeds.values()))
+        outputs = module.eval()(*tensors)
     outputs = outputs if isinstance(outputs, tuple | list) else [outputs]
     return [value.float().numpy() for value in outputs]
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from collections.abc import Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -40,7 +39,7 @@ def to_onnx(
         keep_parameters: keep every parameter's name and leave norms unfused (for finding groups).
 
     Raises:
-        UserError: the exporter cannot trace the model.
+        UserError: the exporter cannot trace the model, or the names do not fit it.
     """
     tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in sample.items()}
     shapes = _dynamic_shapes(tensors, dynamic or {})
@@ -86,20 +85,25 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and warns of its own deprecations."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    """The exporter prints its progress, and warns and logs of its own affairs."""
+    level, silence = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(silence), redirect_stderr(silence):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        logging.disable(level)
 
 
 def _name(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Give inputs and outputs their names; any other tensor of such a name steps aside."""
     graph = model.graph
+    if len(outputs) > len(graph.outputs):
+        raise UserError(
+            f"{len(outputs)} output names were given, the model has {len(graph.outputs)} outputs",
+            where="export.outputs",
+        )
     wanted = [*outputs, *(["logits"] if not outputs else [])][: len(graph.outputs)]
     wanted += [f"output_{i}" for i in range(len(wanted), len(graph.outputs))]
     ends = {id(value): name for value, name in zip(graph.inputs, inputs, strict=True)}

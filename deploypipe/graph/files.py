@@ -59,7 +59,7 @@ def save(model: ir.Model, path: Path, largest_file: int = LARGEST_FILE) -> None:
         temporary.parent.mkdir(parents=True, exist_ok=True)
         ir.save(model, temporary, format="protobuf", external_data=data, size_threshold_bytes=256)
         with writing(path.with_name(data)) as place:
-            os.replace(temporary.with_name(data), place)
+            temporary.with_name(data).replace(place)
 
 
 def to_bytes(model: ir.Model) -> bytes:
@@ -123,7 +123,8 @@ def _external_file(tensor: onnx.TensorProto, path: Path) -> Path:
     folder = Path(os.path.realpath(path.parent))
     file = Path(os.path.realpath(folder / location))
     where = f"{path}, tensor '{tensor.name}'"
-    if not location or os.path.isabs(location) or ".." in Path(location.replace("\\", "/")).parts:
+    parts = Path(location.replace("\\", "/")).parts
+    if not location or Path(location).is_absolute() or ".." in parts:
         raise UserError(_leaves(location), where=where, then=_AGAIN)
     if not file.is_relative_to(folder):
         raise UserError(_leaves(location), where=where, then=_AGAIN)

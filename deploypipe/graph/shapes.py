@@ -23,10 +23,15 @@ def with_shapes(model: ir.Model, batch: int | None = None) -> ir.Model:
     noted = {value: _bound(value.shape, sizes, None) for value in _computed(copy)}
     for value in noted:
         value.shape = None
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+    infer_shapes(copy)
     for value, shape in noted.items():
         value.shape = _filled(value.shape, shape)
     return copy
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Note in ``model`` the shapes that can be inferred; one node that cannot spoils no other."""
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
 
 
 def shaped_values(model: ir.Model) -> dict[str | None, ir.Value]:

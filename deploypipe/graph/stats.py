@@ -39,7 +39,7 @@ def stats(model: ir.Model, batch: int = 1) -> GraphStats:
     shaped = with_shapes(model, batch)
     nodes = list(shaped.graph.all_nodes())
     counted = {node: macs_of(node) for node in nodes if node.op_type in _DATA and not node.domain}
-    unknown = _unknown(counted, nodes, shaped.graph)
+    unknown = _unknown(counted, shaped.graph)
     total = None if unknown else sum(macs or 0 for macs in counted.values())
     integer = sum(macs or 0 for node, macs in counted.items() if _is_integer(node))
     return GraphStats(
@@ -101,9 +101,7 @@ def macs_of(node: ir.Node) -> int | None:
             return math.prod(out) * data[-1]
 
 
-def _unknown(
-    counted: Mapping[ir.Node, int | None], nodes: list[ir.Node], graph: ir.Graph
-) -> str | None:
+def _unknown(counted: Mapping[ir.Node, int | None], graph: ir.Graph) -> str | None:
     for node, macs in counted.items():
         if macs is None:
             return f"the shapes of {node.op_type} '{node.name}' are not known"

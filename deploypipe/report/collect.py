@@ -47,7 +47,7 @@ def collect(
     command: str,
     files: Mapping[str, str],
 ) -> dict[str, Json]:
-    """Assemble the report.  The same finished stages give the same report, whenever it is called."""
+    """Assemble the report.  The same finished stages always give the same report."""
     report: dict[str, Json] = {
         "version": VERSION,
         "name": name,

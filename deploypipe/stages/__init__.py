@@ -42,9 +42,9 @@ class Desk:
 class Work:
     """What a stage will do, for the plan: counts, not seconds.
 
-    ``samples``: split -> samples read.  ``trained`` and ``forwarded`` count samples through the torch
-    model with and without gradients, ``answered`` samples through ONNX sessions; ``seconds`` is for
-    what does not grow with samples.
+    ``samples``: split -> samples read.  ``trained`` and ``forwarded`` count samples through the
+    torch model with and without gradients, ``answered`` samples through ONNX sessions; ``seconds``
+    is for what does not grow with samples.
     """
 
     samples: Mapping[str, int] = field(default_factory=dict)

@@ -10,7 +10,8 @@ from deploypipe.compress.augment import Augment
 from deploypipe.compress.torch_model import TorchModel
 from deploypipe.compress.training import Schedule, accuracy, fit
 from deploypipe.core.artifact import Artifact, Kind
-from deploypipe.data import Data
+from deploypipe.core.errors import UserError
+from deploypipe.data import Data, Split
 from deploypipe.runtime import host
 from deploypipe.stages import Desk, Stage, Work
 
@@ -35,12 +36,15 @@ class Learning(Stage):
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2:
             raise ValueError("epochs must be at least 1 and batch at least 2")
-        if self.rate <= 0:
+        if not self.rate > 0:
             raise ValueError(f"rate must be positive, got {self.rate}")
+        if not self.decay >= 0 or self.shift < 0:
+            raise ValueError("decay and shift must not be negative")
 
     def work(self, data: Data) -> Work:
-        train = len(data.split("train"))
-        validation = len(data.split("validation"))
+        for name in ("train", "validation"):
+            _check(data.split(name), augmented=bool(self.shift or self.mirror))
+        train, validation = len(data.split("train")), len(data.split("validation"))
         samples = {"train": train, "validation": validation}
         return Work(samples, trained=self.epochs * train, forwarded=validation)
 
@@ -49,7 +53,7 @@ class Learning(Stage):
     ) -> Artifact:
         """Train the source's model and write it."""
         model = TorchModel.load(source.path)
-        bf16 = self._bf16()
+        bf16 = self.half
         trained = fit(
             model.module,
             desk.data.split("train"),
@@ -65,15 +69,32 @@ class Learning(Stage):
         )
         model.save(desk.out)
         score = accuracy(model.module, desk.data.split("validation"))
+        first, last = trained.losses[0], trained.losses[-1]
         notes = {
             "accuracy": score,
             "losses": list(trained.losses),
             "bf16": bf16,
-            "changes": [f"{self.epochs} epochs, loss {trained.losses[0]:.3f} -> {trained.losses[-1]:.3f}"],
+            "changes": [f"{self.epochs} epochs, loss {first:.3f} -> {last:.3f}"],
         }
         return Artifact.of(Kind.TORCH, desk.out, label, source, notes)
 
-    def _bf16(self) -> bool:
+    @property
+    def half(self) -> bool:
         """Half precision pays only where the processor multiplies it natively."""
         fast = {"amx_bf16", "avx512_bf16", "bf16"} & set(host()["flags"])
         return bool(fast) if self.bf16 is None else self.bf16
+
+
+def _check(split: Split, augmented: bool) -> None:
+    """Learning needs two samples with class labels, and images for an augmentation of images."""
+    if split.labels is None or split.labels.dtype.kind != "i":
+        raise UserError(
+            f"the samples of {split.name} have no class labels, and learning needs them",
+            where="data",
+        )
+    if len(split) < 2 and split.name == "train":
+        raise UserError("learning needs at least 2 samples", where="data.split.train")
+    if augmented and not split.gives_images:
+        raise UserError(
+            "shift and mirror are for images, and the samples are arrays", where="data.source"
+        )

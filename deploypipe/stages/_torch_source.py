@@ -34,8 +34,9 @@ class TorchSource(Source):
 
     def __post_init__(self) -> None:
         """Note what the files hold, so that an edited file is another source."""
-        files = [self.weights, self.build.rpartition(":")[0]]
-        digests = [sha256_file(Path(file)) for file in files if file and Path(file).is_file()]
+        weights = Path(self.weights) if self.weights else None
+        digests = [Builder(self.build).code]
+        digests += [sha256_file(weights)] if weights and weights.is_file() else []
         object.__setattr__(self, "content", " ".join(digests))
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:

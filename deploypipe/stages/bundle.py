@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
+from deploypipe.bundle.golden import answer, step_of
 from deploypipe.bundle.pack import Content, pack
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.files import Json
@@ -35,8 +33,10 @@ class Bundle(Stage):
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         out = desk.out / ("bundle.tar" if self.form == "tar" else "bundle")
-        path = pack(source.path, out, self.content(source, desk))
-        notes = {"changes": [f"packed with {self.goldens} golden samples"]}
+        content = self.content(source, desk)
+        path = pack(source.path, out, content)
+        count = len(next(iter(content.golden_inputs.values())))
+        notes = {"changes": [f"packed with {count} golden samples"]}
         return Artifact.of(Kind.BUNDLE, path, "bundle", source, notes)
 
     def content(self, source: Artifact, desk: Desk) -> Content:
@@ -44,7 +44,8 @@ class Bundle(Stage):
         split = desk.data.split("validation")
         batch = split.batch(range(min(self.goldens, len(split))))
         with desk.target.open(source.path) as session:
-            outputs: Mapping[str, np.ndarray] = session(batch.inputs)
+            step = step_of(session.inputs, len(batch))
+            outputs = answer(session, batch.inputs, step)
         return Content(
             name=desk.name,
             preprocess=desk.data.preprocess.model_dump(mode="json") if split.gives_images else None,

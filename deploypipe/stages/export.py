@@ -34,14 +34,15 @@ class Export(Stage):
             raise ValueError(f"batches must be positive sizes, got {self.batches}")
 
     def work(self, data: Data) -> Work:
-        return Work({"validation": min(sum(self.batches), len(data.split("validation")))}, seconds=6)
+        count = min(sum(self.batches), len(data.split("validation")))
+        return Work({"validation": count}, seconds=6)
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         model = TorchModel.load(source.path)
         split = desk.data.split("validation")
         path = desk.out / "model.onnx"
         with desk.progress.task("export", total=1) as task:
-            sample = split.batch(range(2)).inputs
+            sample = split.batch([0, len(split) - 1]).inputs
             save(to_onnx(model.module, sample, outputs=self.outputs, dynamic=self.dynamic), path)
             task.advance()
         feeds = [split.batch(part).inputs for part in _parts(split, self.batches)]
@@ -54,10 +55,9 @@ class Export(Stage):
         return Artifact.of(Kind.ONNX, path, "export", source, notes)
 
 
-def _parts(split: Split, sizes: list[int]) -> Iterator[range]:
-    """Consecutive runs of samples, as far as the split goes."""
+def _parts(split: Split, sizes: list[int]) -> Iterator[list[int]]:
+    """Consecutive runs of samples; where the split ends, it begins again."""
     start = 0
     for size in sizes:
-        if start + size <= len(split):
-            yield range(start, start + size)
+        yield [(start + i) % len(split) for i in range(size)]
         start += size

@@ -71,7 +71,7 @@ class Optimize(Stage):
     def apply(
         self, path: Path, feeds: Mapping[str, np.ndarray] | None, target: Target
     ) -> Outcome:
-        """The optimized model in memory, compared with the file on ``feeds`` and random inputs.
+        """The optimized model in memory, compared with the file on ``feeds``, or on random inputs.
 
         Raises:
             UserError: an answer changed although every pass is exact; names the pass.
@@ -96,8 +96,9 @@ class Optimize(Stage):
         first = run_passes(model, passes)
         more = run_passes(model, (*also, *passes)) if also else Outcome(model, False)
         last = run_passes(model, FINISH, rounds=1)
-        refusals = more.refusals if also else first.refusals
-        return Outcome(model, True, first.changes + more.changes + last.changes, refusals + last.refusals)
+        changes = first.changes + more.changes + last.changes
+        refusals = (more.refusals if also else first.refusals) + last.refusals
+        return Outcome(model, True, changes, refusals)
 
     def _error(
         self,

@@ -13,6 +13,7 @@ from deploypipe.compress.torch_model import TorchModel
 from deploypipe.compress.training import accuracy
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
+from deploypipe.core.files import Json
 from deploypipe.core.shelf import OneOf
 from deploypipe.data import Data
 from deploypipe.export.parameter_groups import parameter_groups
@@ -47,7 +48,8 @@ class Prune(Stage):
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         model = TorchModel.load(source.path)
-        sample = desk.data.split("validation").batch(range(2)).inputs
+        split = desk.data.split("validation")
+        sample = split.batch([0, len(split) - 1]).inputs
         with desk.progress.task("prune: find groups", total=1) as task:
             groups = parameter_groups(model.module, sample)
             task.advance()
@@ -58,21 +60,26 @@ class Prune(Stage):
                 then="Look at the ops with: deploypipe inspect on its export; leave the step out",
             )
         state = {name: value.detach().numpy() for name, value in model.module.named_parameters()}
-        choices = choose(
-            groups, state, self.criterion, amount=self.amount, floor=self.floor, round_to=self.round_to
-        )
+        how = {"amount": self.amount, "floor": self.floor}
+        choices = choose(groups, state, self.criterion, **how, round_to=self.round_to)
         masks = masks_of(choices, state)
         apply_masks(model.module, masks)
         TorchModel(model.module, model.builder, tuple(masks)).save(desk.out)
         notes = {
-            "accuracy": accuracy(model.module, desk.data.split("validation")),
-            "groups": [{"name": c.group.name, "before": c.group.channels, "after": c.kept} for c in choices],
+            "accuracy": accuracy(model.module, split) if split.labels is not None else None,
+            "groups": [_row(choice) for choice in choices],
             "changes": [_line(choice) for choice in choices if len(choice.dead)],
-            "refusals": [
-                f"{c.group.name}: all {c.group.channels} channels stay" for c in choices if not len(c.dead)
-            ],
+            "refusals": [_refusal(choice) for choice in choices if not len(choice.dead)],
         }
         return Artifact.of(Kind.TORCH, desk.out, "prune", source, notes)
+
+
+def _row(choice: Choice) -> dict[str, Json]:
+    return {"name": choice.group.name, "before": choice.group.channels, "after": choice.kept}
+
+
+def _refusal(choice: Choice) -> str:
+    return f"{choice.group.name}: all {choice.group.channels} channels stay"
 
 
 def _line(choice: Choice) -> str:

@@ -15,7 +15,7 @@ from deploypipe.stages._learning import Learning
 
 @dataclass(frozen=True)
 class Train(Learning):
-    """Train from the weights that the model has; what comes out is the original of the comparison."""
+    """Train from the weights that the model has; the result is the original of the comparison."""
 
     loss: Annotated[Loss, OneOf(LOSSES)] = CrossEntropy()
 

@@ -6,9 +6,11 @@ way is timed and scored as well, so that the report can say what each stage was 
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from deploypipe.core.artifact import Artifact, Kind
@@ -16,9 +18,9 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.shelf import OneOf
 from deploypipe.data import Data
-from deploypipe.graph.files import load
+from deploypipe.graph.files import data_files, load
 from deploypipe.graph.stats import stats
-from deploypipe.runtime import Target, host
+from deploypipe.runtime import host
 from deploypipe.stages import Desk, Stage, Work
 from deploypipe.validate import METRICS, Metric
 from deploypipe.validate.accuracy import Records, compare_accuracy, record
@@ -70,7 +72,7 @@ class Validate(Stage):
         latency = self._compare(desk.reference, source, desk)
         ledger = self._ledger(steps, records, desk)
         before, after = (
-            _measured(steps[label], label, records[label], latency, desk.target)
+            _measured(steps[label], label, records[label], latency)
             for label in (labels[0], labels[-1])
         )
         comparison = Comparison(
@@ -93,10 +95,9 @@ class Validate(Stage):
             "verdict": verdict.to_json(),
             "changes": [],
         }
-        path = desk.out / source.path.name
-        for file in source.path.parent.iterdir():  # the candidate itself passes through unchanged
-            (desk.out / file.name).hardlink_to(file)
-        return Artifact.of(Kind.ONNX, path, "validate", source, notes)
+        return Artifact.of(
+            Kind.ONNX, _pass_through(source.path, desk.out), "validate", source, notes
+        )
 
     def _record(self, artifact: Artifact, label: str, desk: Desk) -> Records:
         split = desk.data.split("validation")
@@ -141,6 +142,18 @@ class Validate(Stage):
         ]
 
 
+def _pass_through(model: Path, out: Path) -> Path:
+    """The candidate itself goes on unchanged: its files are linked, or copied where links fail."""
+    for name, file in {model.name: model, **data_files(model)}.items():
+        place = out / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            place.hardlink_to(file)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(file, place)
+    return out / model.name
+
+
 def _onnx_steps(source: Artifact, reference: Artifact) -> dict[str, Artifact]:
     """The ONNX artifacts that lead to ``source``, first to last, by the step that made them."""
     chain: list[Artifact] = []
@@ -172,7 +185,7 @@ def _row(artifact: Artifact, label: str, records: Records) -> dict[str, Json]:
 
 
 def _measured(
-    artifact: Artifact, label: str, records: Records, latency: LatencyComparison, target: Target
+    artifact: Artifact, label: str, records: Records, latency: LatencyComparison
 ) -> Measured:
     side = latency.reference if label == "reference" else latency.candidate
     row = _row(artifact, label, records)

@@ -13,7 +13,7 @@ from deploypipe.graph.channels.groups import ChannelGroup
 
 @dataclass(frozen=True)
 class L2(Criterion):
-    """Square root of the summed squares over every weight of the channel (Fang 2023, 2301.12900)."""
+    """Root of the summed squares over every weight of the channel (Fang 2023, 2301.12900)."""
 
     def score(self, group: ChannelGroup, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
         total = np.zeros(group.channels)

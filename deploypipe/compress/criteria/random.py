@@ -18,6 +18,10 @@ class Random(Criterion):
 
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
     def score(self, group: ChannelGroup, parameters: Mapping[str, np.ndarray]) -> np.ndarray:
         own = zlib.crc32(group.name.encode())
         return np.random.default_rng((self.seed, own)).uniform(0.5, 1.5, group.channels)

@@ -16,6 +16,10 @@ class CrossEntropy(Loss):
 
     smoothing: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing <= 1:
+            raise ValueError(f"smoothing must be in [0, 1], got {self.smoothing}")
+
     def __call__(
         self, outputs: torch.Tensor, labels: torch.Tensor, teacher: torch.Tensor | None
     ) -> torch.Tensor:

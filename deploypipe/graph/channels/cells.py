@@ -111,7 +111,7 @@ class Cells:
         return found
 
 
-def pinned_cells(cells: Cells, axes: Iterable[Axis]) -> np.ndarray:
+def cells_on(cells: Cells, axes: Iterable[Axis]) -> np.ndarray:
     """bool [count], true for every cell of ``axes``."""
     mask = np.zeros(cells.count, bool)
     for axis in axes:

@@ -1,7 +1,7 @@
 """Channel groups: the classes of cells that run through the same axes of the same tensors.
 
-ResNet's stage, say, is one group: all its convolutions' outputs, the norms behind them, the sums and
-the next inputs.  Pruning ranks the channels of a group; dead-channel removal rounds their number.
+ResNet's stage, say, is one group: all its convolutions' outputs, the norms behind them, the sums
+and the next inputs.  Pruning ranks a group's channels; dead-channel removal rounds their number.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Axis, Index
 from deploypipe.graph.channels.dataflow import Dataflow
-from deploypipe.graph.channels.rule import constant
+from deploypipe.graph.constants import constant_of
 
 
 @dataclass(frozen=True)
 class Group:
     """Channels that lie on the same axes.
 
-    ``classes`` int64 [channels] numbers the cell classes; ``axes`` are all the axes that they touch.
+    ``classes`` int64 [channels] numbers the cell classes; ``axes`` are all that they touch.
     """
 
     axes: tuple[Axis, ...]
@@ -33,8 +33,9 @@ class Group:
     @property
     def name(self) -> str:
         """The first weight or tensor of the group, as a person would call it."""
-        weights = [v.name for v, _ in self.axes if constant(v) is not None and len(v.shape or ()) > 1]
-        return str((weights or [value.name for value, _ in self.axes])[0])
+        values = [value for value, _ in self.axes]
+        weights = [v for v in values if constant_of(v) is not None and len(v.shape or ()) > 1]
+        return str((weights or values)[0].name)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def _members(flow: Dataflow, axes: list[Axis]) -> Iterator[tuple[int, tuple[int,
     """For every free class: its number and the numbers of the axes that it touches."""
     owner = np.repeat(np.arange(len(axes)), [flow.cells.size[axis] for axis in axes])
     free = np.flatnonzero(~flow.pinned)
+    if not free.size:
+        return
     pairs = np.unique(np.stack([flow.classes[free], owner[free]], 1), axis=0)
     labels, starts = np.unique(pairs[:, 0], return_index=True)
     for label, part in zip(labels, np.split(pairs[:, 1], starts[1:]), strict=True):
@@ -93,13 +96,13 @@ def prunable_groups(model: ir.Model) -> list[ChannelGroup]:
 
 def _is_output_of_weights(axis: Axis) -> bool:
     value, number = axis
-    return constant(value) is not None and len(value.shape or ()) > 1 and number in (0, 1)
+    return constant_of(value) is not None and len(value.shape or ()) > 1 and number in (0, 1)
 
 
 def _slices(flow: Dataflow, group: Group) -> Iterator[ParameterSlices]:
     rows = {int(label): row for row, label in enumerate(group.classes)}
     for value, axis in group.axes:
-        if constant(value) is None:
+        if constant_of(value) is None:
             continue
         labels = flow.classes[flow.cells.ids((value, axis))]
         places: Mapping[int, list[int]] = {row: [] for row in range(len(group))}

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from deploypipe.graph.channels.cells import Axis, Index
+from deploypipe.graph.channels.cells import Axis, Index, cells_on
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.groups import groups_of
-from deploypipe.graph.channels.rule import Kept, constant, rule_of
+from deploypipe.graph.channels.rule import Kept, rule_of
+from deploypipe.graph.constants import constant_of
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,40 @@ def plan_removal(flow: Dataflow, round_to: int = 1) -> Removal:
         kept_for_block += len(revived)
         gone[np.isin(flow.classes, revived)] = False
     _keep_one(flow, gone)
+    _settle(flow, gone)
     indices = flow.cells.where(np.arange(flow.cells.count), gone)
-    return Removal(indices, _changes(flow, indices), _refusals(flow, gone, kept_for_block, round_to))
+    refusals = _refusals(flow, gone, kept_for_block, round_to)
+    return Removal(indices, _changes(flow, indices), refusals)
 
 
 def _dead(flow: Dataflow) -> np.ndarray:
     """bool [cells]: the cell's class can go."""
-    computed = np.zeros(flow.cells.count, bool)
-    for axis in flow.activations:
-        computed[flow.cells.ids(axis)] = True
-    has_computed = np.zeros(flow.cells.count, bool)
-    has_computed[flow.classes[computed]] = True
-    gone = ~flow.pinned & has_computed[flow.classes]
+    gone: np.ndarray = ~flow.pinned & _whole_classes(flow, _computed(flow))
+    _settle(flow, gone)
+    return gone
+
+
+def _settle(flow: Dataflow, gone: np.ndarray) -> None:
+    """Take out of ``gone``, in place, every class that may not go with the others in it."""
+    computed = _computed(flow)
     while gone.any():
         wrong = gone & computed & ~flow.zero & flow.needed(gone)
         # A zero cell goes only with its class, so a class is judged as a whole.
         if not wrong.any():
-            break
-        broken = np.zeros(flow.cells.count, bool)
-        broken[flow.classes[wrong]] = True
-        gone &= ~broken[flow.classes]
-    return gone
+            return
+        gone &= ~_whole_classes(flow, wrong)
+
+
+def _computed(flow: Dataflow) -> np.ndarray:
+    """bool [cells]: the cell is an activation's, not a weight's."""
+    return cells_on(flow.cells, flow.activations)
+
+
+def _whole_classes(flow: Dataflow, mask: np.ndarray) -> np.ndarray:
+    """bool [cells]: some cell of the class is in ``mask``."""
+    hit = np.zeros(flow.cells.count, bool)
+    hit[flow.classes[mask]] = True
+    return np.asarray(hit[flow.classes])
 
 
 def _keep_one(flow: Dataflow, gone: np.ndarray) -> None:
@@ -75,7 +89,7 @@ def _keep_one(flow: Dataflow, gone: np.ndarray) -> None:
 def _changes(flow: Dataflow, indices: dict[Axis, Index]) -> list[str]:
     lines = []
     for (value, axis), index in indices.items():
-        if constant(value) is not None and len(value.shape or ()) > 1:
+        if constant_of(value) is not None and len(value.shape or ()) > 1:
             size = flow.cells.size[value, axis]
             lines.append(f"{value.name}: axis {axis} from {size} to {size - len(index)}")
     return lines
@@ -107,7 +121,7 @@ def remove(graph: ir.Graph, removal: Removal) -> None:
         if rule is not None and kept.touches(node):
             rule.rewrite(node, kept)
     for value in {value for value, _ in removal.indices}:
-        array = constant(value)
+        array = constant_of(value)
         for axis in range(len(value.shape or ())):
             index = removal.indices.get((value, axis))
             if index is not None and array is not None:

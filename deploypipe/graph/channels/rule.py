@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from abc import ABC
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
@@ -17,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Axis, Index, Tie, axis_size, rank
+from deploypipe.graph.constants import constant_of
 
 LIVE = np.nan
 """The abstract value of a cell that is not one constant; other floats are that constant."""
@@ -31,7 +31,7 @@ class Values(dict[Axis, np.ndarray]):
             return np.zeros(0)
         if (value, axis) not in self:
             size = axis_size(value, axis) or 0
-            array = constant(value)
+            array = constant_of(value)
             known = np.full(size, LIVE) if array is None else slice_constants(array, axis)
             self[value, axis] = known
         return self[value, axis]
@@ -49,7 +49,7 @@ class Needs(dict[Axis, np.ndarray]):
         self[value, axis] = self.of(value, axis) | mask
 
 
-class Rule(ABC):
+class Rule:
     """Knowledge of one family of ops.
 
     The defaults fit ops that only move cells: an output cell is what the tied input cell is, and an
@@ -58,7 +58,7 @@ class Rule(ABC):
 
     ops: ClassVar[frozenset[str]] = frozenset()
 
-    def ties(self, node: ir.Node) -> Iterable[Tie | None]:
+    def ties(self, node: ir.Node) -> Iterable[Tie | None]:  # noqa: ARG002
         """Which cells go together.  Axes that appear in no tie are pinned by the engine."""
         return ()
 
@@ -70,7 +70,7 @@ class Rule(ABC):
             into[tie.right_index] = known.of(*tie.left)[tie.left_index]
             known[value, axis] = into
 
-    def demand(self, node: ir.Node, needs: Needs, known: Values) -> None:
+    def demand(self, node: ir.Node, needs: Needs) -> None:
         """Add the demand on the inputs that follows from the demand on the outputs."""
         for tie in self._through(node):
             mask = np.zeros(axis_size(*tie.left) or 0, bool)
@@ -83,7 +83,7 @@ class Rule(ABC):
     def _through(self, node: ir.Node) -> Iterator[Tie]:
         outputs = set(node.outputs)
         for tie in self.ties(node):
-            if tie is not None and tie.right[0] in outputs and constant(tie.left[0]) is None:
+            if tie is not None and tie.right[0] in outputs and constant_of(tie.left[0]) is None:
                 yield tie
 
 
@@ -104,13 +104,6 @@ class Kept:
         """Whether any tensor of the node loses cells."""
         near = {value for value in (*node.inputs, *node.outputs) if value is not None}
         return any(value in near for value, _ in self.removed)
-
-
-def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The array of an initializer that is no graph input, else None."""
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    return value.const_value.numpy()
 
 
 def slice_constants(array: np.ndarray, axis: int) -> np.ndarray:
@@ -148,8 +141,9 @@ def rules() -> dict[str, Rule]:
     found: dict[str, Rule] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
-        for cls in vars(module).values():
-            if isinstance(cls, type) and issubclass(cls, Rule) and cls.__module__ == module.__name__:
+        mine = (c for c in vars(module).values() if getattr(c, "__module__", "") == module.__name__)
+        for cls in mine:
+            if isinstance(cls, type) and issubclass(cls, Rule):
                 found.update(dict.fromkeys(cls.ops, cls()))
     return found
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import LiftConstantsToInitializersPass, ShapeInferencePass
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from deploypipe.graph import GraphPass, Outcome
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.removal import plan_removal, remove
+from deploypipe.graph.shapes import infer_shapes
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class DropDeadChannels(GraphPass):
 
     def call(self, model: ir.Model) -> Outcome:
         LiftConstantsToInitializersPass(lift_all_constants=True)(model)
-        ShapeInferencePass()(model)
+        infer_shapes(model)
         removal = plan_removal(Dataflow(model.graph), self.round_to)
         if not removal.indices:
             return Outcome(model, False, [], removal.refusals)
         remove(model.graph, removal)
-        ShapeInferencePass()(model)
+        infer_shapes(model)
         return Outcome(model, True, removal.changes, removal.refusals)

@@ -25,7 +25,8 @@ class DropIdentity(GraphPass):
         x -> Reshape(to the shape that x has) -> y -> f        becomes        x -> f
 
     The others are Cast, Concat, Expand, Flatten, Pad, Reshape, Slice and Transpose, where types,
-    shapes or constants prove it.  A graph's inputs and outputs keep their names; a node between the two stays.
+    shapes or constants prove it.  A graph's inputs and outputs keep their names; a node between the
+    two stays.
     """
 
     def call(self, model: ir.Model) -> Outcome:
@@ -66,11 +67,11 @@ def _bypass(node: ir.Node) -> bool:
     return True
 
 
-def _always(node: ir.Node, values: Values) -> bool:
+def _always(_node: ir.Node, _: Values) -> bool:
     return True
 
 
-def _dropout(node: ir.Node, values: Values) -> bool:
+def _dropout(node: ir.Node, _: Values) -> bool:
     mode = input_of(node, 2)
     training = constant_of(mode)
     return mode is None or (training is not None and not training.any())
@@ -81,7 +82,7 @@ def _cast(node: ir.Node, values: Values) -> bool:
     return source is not None and source.dtype == node.attributes.get_int("to", 0)
 
 
-def _concat(node: ir.Node, values: Values) -> bool:
+def _concat(node: ir.Node, _: Values) -> bool:
     return len(node.inputs) == 1
 
 
@@ -110,7 +111,7 @@ def _shape_of(value: ir.Value | None, values: Values) -> Shape | None:
     return tuple(dim if isinstance(dim, int) else dim.value for dim in known.shape)
 
 
-def _pad(node: ir.Node, values: Values) -> bool:
+def _pad(node: ir.Node, _: Values) -> bool:
     pads = node.attributes.get_ints("pads", None)
     if pads is not None:
         return not any(pads)
@@ -118,7 +119,7 @@ def _pad(node: ir.Node, values: Values) -> bool:
     return array is not None and not array.any()
 
 
-def _transpose(node: ir.Node, values: Values) -> bool:
+def _transpose(node: ir.Node, _: Values) -> bool:
     perm = node.attributes.get_ints("perm", None)
     return perm is not None and list(perm) == list(range(len(perm)))
 

@@ -67,8 +67,8 @@ def _left(model: ir.Model, limit: int) -> Iterator[str]:
         )
         if constant and node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             yield (
-                f"kept {node.op_type} '{node.name}': constant, but it has several results, is random, "
-                f"or the model would grow by more than {limit} elements"
+                f"kept {node.op_type} '{node.name}': constant, but it has several results, is "
+                f"random, or the model would grow by more than {limit} elements"
             )
 
 

@@ -3,8 +3,8 @@
     x -> Slice(::2, ::2) -> Pad(channels) -> y     becomes     x -> Conv(1x1, stride 2, P) -> y
 
 P[o, i] is 1 where channel i lands at place o, else 0: the parameter-free shortcut of He et al. 2015
-(option A).  Runtimes have a fast (and an int8) kernel for the convolution and none for the pair; the
-sums add exact zeros, so finite numbers pass unchanged.
+(option A).  Runtimes have a fast (and an int8) kernel for the convolution and none for the pair;
+the sums add exact zeros, so finite numbers pass unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from deploypipe.graph import GraphPass, Outcome
 from deploypipe.graph.channels.cells import axis_size, rank
-from deploypipe.graph.channels.rule import constant
+from deploypipe.graph.constants import add_initializer, constant_of, input_of
 
 _FAR = 2**31 - 1
 
@@ -33,7 +33,8 @@ class SlicePadToConv(GraphPass):
                 refusals.append(f"Pad '{pad.name}' stays: {found}")
             elif found is not None:
                 _replace(model.graph, pad, found)
-                changes.append(f"shortcut '{pad.name}' is a 1x1 convolution with stride {found.steps}")
+                what = f"a 1x1 convolution with stride {found.steps}"
+                changes.append(f"shortcut '{pad.name}' is {what}")
         return Outcome(model, bool(changes), changes, refusals)
 
 
@@ -52,7 +53,7 @@ def _shortcut(pad: ir.Node) -> _Shortcut | str | None:
     steps, slices = {2: 1, 3: 1}, []
     while value is not None and (node := value.producer()) is not None and node.op_type == "Slice":
         step = _strides(node)
-        if step is None or len(value.uses()) > 1:
+        if step is None or len(value.uses()) > 1 or value.is_graph_output():
             break
         steps = {axis: steps[axis] * step.get(axis, 1) for axis in steps}
         slices.append(node)
@@ -61,6 +62,8 @@ def _shortcut(pad: ir.Node) -> _Shortcut | str | None:
         return None
     if rank(value) != 4 or axis_size(value, 1) is None or value.dtype is None:
         return "its channels or rank are not known"
+    if not value.dtype.is_floating_point():
+        return "it moves integers"
     ends = _channel_pads(pad)
     if ends is None:
         return "it pads more than channels, or not with constant zeros"
@@ -69,7 +72,7 @@ def _shortcut(pad: ir.Node) -> _Shortcut | str | None:
 
 def _strides(node: ir.Node) -> dict[int, int] | None:
     """Axis -> step of a Slice that takes every step-th row or column from the first on."""
-    arrays = [constant(value) for value in node.inputs[1:]]
+    arrays = [constant_of(value) for value in node.inputs[1:]]
     if len(arrays) != 4 or any(array is None for array in arrays):
         return None
     found = {}
@@ -83,8 +86,8 @@ def _strides(node: ir.Node) -> dict[int, int] | None:
 
 
 def _channel_pads(pad: ir.Node) -> tuple[int, int] | None:
-    pads = constant(pad.inputs[1])
-    fill = constant(pad.inputs[2]) if len(pad.inputs) > 2 and pad.inputs[2] is not None else np.zeros(1)
+    pads = constant_of(input_of(pad, 1))
+    fill = np.zeros(1) if input_of(pad, 2) is None else constant_of(pad.inputs[2])
     mode = pad.attributes.get_string("mode", "constant")
     simple = pads is not None and len(pads) == 8 and mode == "constant" and len(pad.inputs) < 4
     if not simple or fill is None or fill.any() or pads is None:
@@ -100,14 +103,7 @@ def _replace(graph: ir.Graph, pad: ir.Node, found: _Shortcut) -> None:
     weights = np.zeros((found.before + channels + found.after, channels, 1, 1), dtype.numpy())
     weights[found.before + np.arange(channels), np.arange(channels)] = 1
     y = pad.outputs[0]
-    name = f"{y.name}.place"
-    value = ir.Value(
-        name=name,
-        const_value=ir.tensor(weights, name=name),
-        shape=ir.Shape(weights.shape),
-        type=ir.TensorType(dtype),
-    )
-    graph.register_initializer(value)
+    value = add_initializer(graph, f"{y.name}.place", weights)
     attributes = {"kernel_shape": [1, 1], "strides": list(found.steps)}
     conv = ir.node("Conv", [found.source, value], attributes, name=f"{pad.name}_conv")
     conv.outputs[0].shape, conv.outputs[0].type = y.shape, y.type

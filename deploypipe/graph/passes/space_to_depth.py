@@ -3,10 +3,10 @@
     Conv 3x3 on [N, C, H, W]      becomes      Conv 3x3 on [N, 4C, H/2, W/2]
 
 Pixel (2i+a, 2j+b) of channel c is channel (2a+b)*C + c at (i, j).  A tap that reaches du rows away
-from a row of parity a lands on parity (a+du) mod 2 of the block floor((a+du)/2) away, so the weights
-are spread over a dense kernel whose other entries are zero: the same sums with zeros added.  The
-convolution that enters the region makes the packed form by itself (kernel k+1, stride 2), the one
-that leaves it with stride 2 reads it (stride 1), so no node is spent on packing.
+from a row of parity a lands on parity (a+du) mod 2 of the block floor((a+du)/2) away, so the
+weights are spread over a dense kernel whose other entries are zero: the same sums with zeros added.
+The convolution that enters the region makes the packed form by itself (kernel k+1, stride 2), the
+one that leaves it with stride 2 reads it (stride 1), so no node is spent on packing.
 
 Why: int8 and blocked fp32 kernels compute 16 output channels at a time.  A stage that pruning left
 with 4 or 8 channels wastes most of that, and pays for every pixel.
@@ -19,13 +19,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import LiftConstantsToInitializersPass, ShapeInferencePass
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from deploypipe.graph import GraphPass, Outcome
 from deploypipe.graph.channels.cells import axis_size, rank
-from deploypipe.graph.channels.rule import constant, integer, ints
+from deploypipe.graph.channels.rule import integer, ints
+from deploypipe.graph.constants import add_initializer, constant_of, input_of
+from deploypipe.graph.shapes import infer_shapes
 
-_POINTWISE = frozenset("Relu LeakyRelu Clip Sigmoid HardSigmoid HardSwish Tanh Elu Gelu Identity".split())
+_POINTWISE = frozenset(
+    {"Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Gelu"}
+    | {"Identity"}
+)
 _OFFSETS = tuple(itertools.product((0, 1), repeat=2))
 
 
@@ -38,7 +43,7 @@ class SpaceToDepth(GraphPass):
 
     def call(self, model: ir.Model) -> Outcome:
         LiftConstantsToInitializersPass(lift_all_constants=True)(model)
-        ShapeInferencePass()(model)
+        infer_shapes(model)
         packed = self._region(model.graph)
         changes = []
         for node in list(model.graph):
@@ -49,7 +54,7 @@ class SpaceToDepth(GraphPass):
             return Outcome(model, False)
         for value in packed:
             value.shape = None
-        ShapeInferencePass()(model)
+        infer_shapes(model)
         return Outcome(model, True, changes)
 
     def _region(self, graph: ir.Graph) -> set[ir.Value]:
@@ -77,7 +82,8 @@ def _can(value: ir.Value, packed: set[ir.Value]) -> bool:
     if maker is None or not _makes(maker, packed):
         return False
     uses = value.uses()
-    return bool(uses) and all(_reads(use.node, packed) for use in uses)
+    here = all(use.node.graph is maker.graph for use in uses)
+    return bool(uses) and here and all(_reads(use.node, packed) for use in uses)
 
 
 def _makes(node: ir.Node, packed: set[ir.Value]) -> bool:
@@ -95,18 +101,21 @@ def _reads(node: ir.Node, packed: set[ir.Value]) -> bool:
 
 def _pointwise(node: ir.Node) -> bool:
     if node.op_type == "Add":
-        return all(_computed(value) for value in node.inputs)
+        channels = {axis_size(v, 1) for v in (*node.inputs, *node.outputs) if v is not None}
+        return len(channels) == 1 and all(_computed(value) for value in node.inputs)
     return node.op_type in _POINTWISE
 
 
 def _computed(value: ir.Value | None) -> bool:
-    return value is not None and constant(value) is None
+    return value is not None and constant_of(value) is None
 
 
 def _stride(node: ir.Node) -> int | None:
     """1 or 2 for a plain convolution padded by half its odd kernel; None for any other."""
-    weights = constant(node.inputs[1])
+    weights = constant_of(node.inputs[1])
     if weights is None or weights.ndim != 4 or integer(node, "group", 1) != 1:
+        return None
+    if _computed(input_of(node, 2)):
         return None
     kernel = weights.shape[2:]
     auto = node.attributes.get_string("auto_pad", "NOTSET")
@@ -125,13 +134,13 @@ def _touches(node: ir.Node, packed: set[ir.Value]) -> bool:
 
 def _pack_conv(graph: ir.Graph, node: ir.Node, packed: set[ir.Value]) -> None:
     """Give the convolution its packed weights, bias, pads and stride."""
-    weights = constant(node.inputs[1])
+    weights = constant_of(node.inputs[1])
     assert weights is not None
     reads, makes = node.inputs[0] in packed, node.outputs[0] in packed
     plan = [_axis_plan(size, reads, makes) for size in weights.shape[2:]]
     spread = _spread(weights, plan, reads, makes)
     _set_input(graph, node, 1, spread)
-    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = constant_of(input_of(node, 2))
     if bias is not None and makes:
         _set_input(graph, node, 2, np.tile(bias, 4))
     stride = 1 if reads else 2
@@ -163,14 +172,13 @@ def _axis_plan(kernel: int, reads: bool, makes: bool) -> _AxisPlan:
     return _AxisPlan(last - first + 1, (-first, last), place)
 
 
-def _spread(
-    weights: np.ndarray, plan: list[_AxisPlan], reads: bool, makes: bool
-) -> np.ndarray:
+def _spread(weights: np.ndarray, plan: list[_AxisPlan], reads: bool, makes: bool) -> np.ndarray:
     """Weights [O, C, k, k] on the packed channels: [4O or O, 4C or C, k', k']."""
     outputs, channels, height, width = weights.shape
     shape = (outputs * (4 if makes else 1), channels * (4 if reads else 1))
     spread = np.zeros((*shape, plan[0].kernel, plan[1].kernel), weights.dtype)
-    for (a, b), u, v in itertools.product(_OFFSETS if makes else ((0, 0),), range(height), range(width)):
+    offsets = _OFFSETS if makes else _OFFSETS[:1]
+    for (a, b), u, v in itertools.product(offsets, range(height), range(width)):
         (from_a, row), (from_b, column) = plan[0].place[a, u], plan[1].place[b, v]
         out, into = (2 * a + b) * outputs, (2 * from_a + from_b) * channels
         spread[out : out + outputs, into : into + channels, row, column] = weights[:, :, u, v]
@@ -180,19 +188,11 @@ def _spread(
 def _set_input(graph: ir.Graph, node: ir.Node, place: int, array: np.ndarray) -> None:
     old = node.inputs[place]
     assert old is not None
-    name = f"{old.name}.packed" if len(old.uses()) == 1 else f"{old.name}.packed.{node.name}"
-    value = ir.Value(
-        name=name,
-        const_value=ir.tensor(array, name=name),
-        shape=ir.Shape(array.shape),
-        type=old.type,
-    )
-    graph.register_initializer(value)
-    node.replace_input_with(place, value)
-    if not old.uses() and old.name in graph.initializers:
-        del graph.initializers[old.name]
+    node.replace_input_with(place, add_initializer(graph, f"{old.name}.packed", array))
+    if not old.uses() and not old.is_graph_output():
+        graph.initializers.pop(str(old.name), None)
 
 
 def _sizes(node: ir.Node) -> str:
-    weights = constant(node.inputs[1])
+    weights = constant_of(node.inputs[1])
     return "" if weights is None else f"weights {list(weights.shape)}"

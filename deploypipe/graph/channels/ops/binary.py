@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
 from deploypipe.graph.channels.rule import LIVE, Needs, Rule, Values
+from deploypipe.graph.constants import constant_of
 
 
 class Binary(Rule):
@@ -41,14 +42,15 @@ class Binary(Rule):
             )
             known[y, axis] = _combine(node.op_type, left, right)
 
-    def demand(self, node: ir.Node, needs: Needs, known: Values) -> None:
+    def demand(self, node: ir.Node, needs: Needs) -> None:
         y = node.outputs[0]
         for value in node.inputs:
             for axis, under in _aligned(value, y):
                 assert value is not None
                 wanted = needs.of(y, axis)
-                size = axis_size(value, under)
-                needs.add(value, under, wanted if size == len(wanted) else np.full(size or 0, wanted.any()))
+                size = axis_size(value, under) or 0
+                whole = np.full(size, wanted.any())
+                needs.add(value, under, wanted if size == len(wanted) else whole)
 
 
 def _aligned(value: ir.Value | None, y: ir.Value) -> Iterable[tuple[int, int]]:
@@ -62,8 +64,12 @@ def _aligned(value: ir.Value | None, y: ir.Value) -> Iterable[tuple[int, int]]:
 
 
 def _spread(known: Values, value: ir.Value | None, axis: int | None, size: int) -> np.ndarray:
-    if axis is None or value is None:
+    if value is None:
         return np.full(size, LIVE)
+    if axis is None:  # the tensor is stretched along it: one constant, if it holds only one
+        array = constant_of(value)
+        same = array is not None and array.size > 0 and bool((array == array.flat[0]).all())
+        return np.full(size, float(array.flat[0]) if array is not None and same else LIVE)
     return np.broadcast_to(known.of(value, axis), size)
 
 

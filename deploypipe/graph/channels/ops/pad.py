@@ -13,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
-from deploypipe.graph.channels.rule import LIVE, Kept, Rule, Values, constant
+from deploypipe.graph.channels.rule import LIVE, Kept, Rule, Values
+from deploypipe.graph.constants import add_initializer, constant_of, input_of
 
 
 class Pad(Rule):
@@ -33,10 +34,9 @@ class Pad(Rule):
 
     def values(self, node: ir.Node, known: Values) -> None:
         x, y = node.inputs[0], node.outputs[0]
-        pads = _pads(node)
-        if pads is None:
+        pads, fill = _pads(node), _fill(node)
+        if pads is None or fill is None:
             return
-        fill = _fill(node)
         for axis, (low, _) in enumerate(pads):
             size, old = axis_size(y, axis), axis_size(x, axis) if x else None
             if size is None or old is None:
@@ -61,24 +61,21 @@ class Pad(Rule):
                 ends = (kept.count(y, axis, 0, low), kept.count(y, axis, low + old, size))
                 new.append(ends)
         array = np.array([low for low, _ in new] + [high for _, high in new], np.int64)
-        name = f"{y.name}.pads"
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        assert node.graph is not None
-        node.graph.register_initializer(value)  # type: ignore[union-attr]
+        assert isinstance(node.graph, ir.Graph)
         node.resize_inputs(min(len(node.inputs), 3))  # the form without `axes`
-        node.replace_input_with(1, value)
+        node.replace_input_with(1, add_initializer(node.graph, f"{y.name}.pads", array))
 
 
 def _pads(node: ir.Node) -> list[tuple[int, int]] | None:
     """(before, after) for every axis; None where unknown, negative or not constant-filled."""
     x = node.inputs[0]
     mode = node.attributes.get_string("mode", "constant")
-    array = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    array = constant_of(input_of(node, 1))
     if x is None or rank(x) is None or array is None or mode != "constant" or _fill(node) is None:
         return None
     axes = list(range(rank(x) or 0))
-    if len(node.inputs) > 3 and node.inputs[3] is not None:
-        chosen = constant(node.inputs[3])
+    if input_of(node, 3) is not None:
+        chosen = constant_of(node.inputs[3])
         if chosen is None:
             return None
         axes = [int(axis) % (rank(x) or 1) for axis in chosen]
@@ -90,7 +87,7 @@ def _pads(node: ir.Node) -> list[tuple[int, int]] | None:
 
 
 def _fill(node: ir.Node) -> float | None:
-    if len(node.inputs) < 3 or node.inputs[2] is None:
+    if input_of(node, 2) is None:
         return 0.0
-    array = constant(node.inputs[2])
+    array = constant_of(node.inputs[2])
     return None if array is None or array.size != 1 else float(array.reshape(-1)[0])

@@ -13,20 +13,22 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, rank
-from deploypipe.graph.channels.rule import LIVE, Rule, Values, constant, integer, ints
+from deploypipe.graph.channels.rule import LIVE, Rule, Values, integer, ints
+from deploypipe.graph.constants import constant_of
 
 
 class Pooling(Rule):
     """Pools, and Reduce ops on the axes that they leave."""
 
     ops: ClassVar[frozenset[str]] = frozenset(
-        "MaxPool AveragePool GlobalAveragePool GlobalMaxPool ReduceMean ReduceMax ReduceSum".split()
+        {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"}
+        | {"ReduceMean", "ReduceMax", "ReduceSum"}
     )
 
     def ties(self, node: ir.Node) -> Iterable[Tie | None]:
         x, y = node.inputs[0], node.outputs[0]
-        if x is None or len([out for out in node.outputs if out.uses()]) > 1:
-            return  # MaxPool's indices are used: positions have a meaning
+        if x is None:
+            return
         if not node.op_type.startswith("Reduce"):
             yield Tie.same((x, 1), (y, 1))
             return
@@ -48,7 +50,7 @@ def _surviving(node: ir.Node, ndim: int | None) -> Iterable[tuple[int, int]]:
         return
     axes = ints(node, "axes", [])
     if len(node.inputs) > 1 and node.inputs[1] is not None:
-        array = constant(node.inputs[1])
+        array = constant_of(node.inputs[1])
         if array is None:
             return
         axes = [int(axis) for axis in array.reshape(-1)]

@@ -15,7 +15,11 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
-from deploypipe.graph.channels.rule import Kept, Rule, constant
+from deploypipe.graph.channels.rule import Kept, Rule
+from deploypipe.graph.constants import add_initializer, constant_of, input_of
+
+_Block = tuple[int, int, int]
+"""(axis before, axis after, block): the index i becomes i*block ... i*block+block-1."""
 
 
 class Reshape(Rule):
@@ -25,11 +29,14 @@ class Reshape(Rule):
 
     def ties(self, node: ir.Node) -> Iterable[Tie | None]:
         x, y = node.inputs[0], node.outputs[0]
-        if x is None or rank(x) is None or rank(y) is None:
+        if x is None or not _rewritable(node):
             return
         before = [axis_size(x, axis) for axis in range(rank(x) or 0)]
         after = [axis_size(y, axis) for axis in range(rank(y) or 0)]
-        for i, j, block in _blocks(before, after):
+        blocks, whole = _blocks(before, after)
+        if not whole and not _same_first(x, y):
+            return  # [N, T, D] -> [N*T, D] begins like [N, C, H] -> [N, C]
+        for i, j, block in blocks:
             size = before[i]
             assert size is not None
             yield Tie((x, i), (y, j), np.repeat(np.arange(size), block), np.arange(size * block))
@@ -38,7 +45,7 @@ class Reshape(Rule):
         """Write the new sizes into a Reshape's shape constant."""
         if node.op_type != "Reshape" or node.inputs[1] is None:
             return
-        shape, y = constant(node.inputs[1]), node.outputs[0]
+        shape, y = constant_of(node.inputs[1]), node.outputs[0]
         if shape is None:
             return
         sizes = [
@@ -46,37 +53,52 @@ class Reshape(Rule):
             for axis, want in enumerate(shape)
         ]
         if sizes != [int(want) for want in shape]:
-            name = f"{node.inputs[1].name}.{node.name or y.name}"
-            new = ir.Value(name=name, const_value=ir.tensor(np.array(sizes, np.int64), name=name))
-            assert node.graph is not None
-            node.graph.register_initializer(new)  # type: ignore[union-attr]
+            assert isinstance(node.graph, ir.Graph)
+            new = add_initializer(node.graph, f"{y.name}.shape", np.array(sizes, np.int64))
             node.replace_input_with(1, new)
 
 
-def _blocks(before: list[int | None], after: list[int | None]) -> Iterable[tuple[int, int, int]]:
-    """Triples (axis before, axis after, block): the index i becomes i*block ... i*block+block-1."""
+def _rewritable(node: ir.Node) -> bool:
+    """Whether other sizes can be asked of the node."""
+    if node.op_type == "Reshape":
+        return constant_of(input_of(node, 1)) is not None
+    # Without axes, Squeeze would also drop a channel axis that came down to one.
+    return node.op_type != "Squeeze" or "axes" in node.attributes or input_of(node, 1) is not None
+
+
+def _same_first(x: ir.Value, y: ir.Value) -> bool:
+    """Whether the first dimensions are surely equal."""
+    if x.shape is None or y.shape is None or not len(x.shape) or not len(y.shape):
+        return False
+    first, other = x.shape[0], y.shape[0]
+    if isinstance(first, ir.SymbolicDim) and isinstance(other, ir.SymbolicDim):
+        return first.value is not None and first.value == other.value
+    return isinstance(first, int) and isinstance(other, int)
+
+
+def _blocks(before: list[int | None], after: list[int | None]) -> tuple[list[_Block], bool]:
+    """The blocks, and whether they account for all axes."""
+    found: list[_Block] = []
     i = j = 0
     while i < len(before) and j < len(after):
         if before[i] == after[j] and (before[i] is not None or i == j == 0):
             if before[i] is not None:
-                yield i, j, 1
+                found.append((i, j, 1))
             i, j = i + 1, j + 1
         elif before[i] == 1:
             i += 1
         elif after[j] == 1:
             j += 1
         else:
-            yield from _merged(before, after, i, j)
-            return
+            merged = _merged(before, after, i, j)
+            return found + merged, bool(merged)
+    return found, set(before[i:] + after[j:]) <= {1}
 
 
-def _merged(
-    before: list[int | None], after: list[int | None], i: int, j: int
-) -> Iterable[tuple[int, int, int]]:
+def _merged(before: list[int | None], after: list[int | None], i: int, j: int) -> list[_Block]:
     """All axes from i on become the one axis j."""
     rest = before[i:]
     if j != len(after) - 1 or any(size is None for size in rest):
-        return
+        return []
     block = int(np.prod([size for size in rest[1:] if size is not None], dtype=np.int64))
-    if before[i] * block == after[j]:  # type: ignore[operator]
-        yield i, j, block
+    return [(i, j, block)] if before[i] * block == after[j] else []  # type: ignore[operator]

@@ -8,7 +8,8 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, rank
-from deploypipe.graph.channels.rule import Rule, constant
+from deploypipe.graph.channels.rule import Rule
+from deploypipe.graph.constants import constant_of
 
 
 class Slice(Rule):
@@ -31,8 +32,8 @@ def _cut_axes(node: ir.Node) -> set[int] | None:
     if x is None or rank(x) is None or len(node.inputs) < 3:
         return None
     if len(node.inputs) > 3 and node.inputs[3] is not None:
-        axes = constant(node.inputs[3])
+        axes = constant_of(node.inputs[3])
     else:
-        starts = constant(node.inputs[1])
+        starts = constant_of(node.inputs[1])
         axes = None if starts is None else list(range(len(starts)))  # type: ignore[assignment]
     return None if axes is None else {int(axis) % (rank(x) or 1) for axis in axes}

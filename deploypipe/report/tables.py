@@ -1,0 +1,110 @@
+"""What single commands print: facts as rows, a plan, a catalogue, a latency answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from deploypipe.core.files import Json
+from deploypipe.report.words import size
+
+_MOST = 12  # lines of a list that a terminal shows
+
+
+def _grid(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    table.show_header = bool(columns and columns[0])
+    return table
+
+
+def key_table(found: Mapping[str, Json]) -> RenderableType:
+    """One row per key; nested values under their key."""
+    table = _grid("", "")
+    for key, value in found.items():
+        for number, line in enumerate(_lines(value)):
+            table.add_row(Text(key.replace("_", " ") if not number else ""), Text(line))
+    return table
+
+
+def _lines(value: Json) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{key}: {_inline(item)}" for key, item in value.items()] or ["none"]
+    if isinstance(value, list):
+        shown = [str(item) for item in value[:_MOST]]
+        if len(value) > _MOST:
+            shown.append(f"... and {len(value) - _MOST} more (--json shows all)")
+        return shown or ["none"]
+    return [_inline(value)]
+
+
+def _inline(value: Json) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value[:_MOST]) or "none"
+    return json.dumps(value) if isinstance(value, Mapping) else str(value)
+
+
+def plan_table(found: Mapping[str, Json]) -> RenderableType:
+    """The steps with samples, time, memory and options; then the splits and the sum."""
+    table = _grid("step", "samples", "about", "memory", "options")
+    for step in found["steps"]:
+        samples = ", ".join(f"{count} {name}" for name, count in step["samples"].items())
+        options = ", ".join(f"{key}={_short(value)}" for key, value in step["options"].items())
+        cells = (step["step"], samples, _time(step["seconds"]), size(step["memory"]), options)
+        table.add_row(*map(Text, cells))
+    splits = found["data"]["splits"].items()
+    lines = [f"{name}: {split['samples']} samples" for name, split in splits]
+    lines += found["data"]["notes"]
+    total = f"about {_time(found['seconds'])} and {size(found['memory'])} of memory in all"
+    return Group(table, Text(""), *map(Text, lines), Text(total))
+
+
+def _short(value: Json) -> str:
+    text = json.dumps(value).replace('"', "")
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+def catalogue_table(found: Mapping[str, Json]) -> RenderableType:
+    """Kind by kind: name, what it does, options."""
+    parts: list[RenderableType] = []
+    for kind, things in found.items():
+        table = _grid(kind, "does", "options")
+        for name, thing in things.items():
+            options = "\n".join(f"{key}: {text}" for key, text in thing["options"].items())
+            table.add_row(Text(name), Text(thing["does"]), Text(options))
+        parts += [table, Text("")]
+    return Group(*parts)
+
+
+def bench_table(found: Mapping[str, Json]) -> RenderableType:
+    """One file: its latency.  Two: the answer first, then the ratio with its interval."""
+    if "answer" not in found:
+        latency = found["latency_ms"]
+        return Text(f"{found['files'][0]}: p50 {latency['p50']:.3f} ms over {latency['n']} calls")
+    candidate, baseline = found["files"]
+    low, high = (_bound(found[key]) for key in ("low", "high"))
+    lines = [
+        f"{found['answer'].upper()}: {found['why']}",
+        f"{candidate} takes {found['ratio']:.3f} of the time of {baseline} ({low} to {high} "
+        f"at {found['confidence']:.0%} confidence), {found['rounds']} rounds, "
+        f"batch {found['batch']}, {found['threads']} threads",
+        f"noise: {baseline} against itself differs by up to {_bound(found['aa_half_width'], '.1%')}",
+    ]
+    return Group(*map(Text, lines))
+
+
+def _bound(value: float | None, form: str = ".3f") -> str:
+    return "unbounded" if value is None else format(value, form)

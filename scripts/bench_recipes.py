@@ -1,0 +1,188 @@
+"""The recipes' figures, and beside them what ONNX Runtime's own quantizer makes of the original.
+
+Runs a recipe (finished stages are taken from its folder), then times and scores these in one
+interleaved run, on the same samples:
+
+    original                      the exported fp32 model
+    onnxruntime quantize_static   its defaults for this processor: U8S8, per channel, min-max
+    without space-to-depth        ours without the passes slice-pad-to-conv and space-to-depth
+    deploypipe                    what the recipe ships
+
+    python scripts/bench_recipes.py [--quick] [digits] [cifar10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+import deploypipe
+from deploypipe.core.artifact import Artifact, Kind
+from deploypipe.core.files import write_text
+from deploypipe.core.progress import for_stderr
+from deploypipe.data import Data
+from deploypipe.pipeline import Plan, Result
+from deploypipe.runtime import host
+from deploypipe.stages import STAGES, Desk
+from deploypipe.validate.accuracy import compare_accuracy, record
+from deploypipe.validate.drift import measure_drift
+from deploypipe.validate.feeds import sample_feeds
+from deploypipe.validate.files import opener
+from deploypipe.validate.latency import time_many
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES = {"digits": "models/digits_resnet20.yaml", "cifar10": "models/cifar10_resnet56.yaml"}
+QUICK = ["steps.train.epochs=3", "steps.distill.epochs=3", "steps.validate.seconds=6"]
+
+
+class Reader(CalibrationDataReader):
+    """The calibration split, one sample at a time."""
+
+    def __init__(self, data: Data) -> None:
+        self.feeds = (batch.inputs for batch in data.split("calibration").batches(1))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.feeds, None)
+
+
+def peer(result: Result, planned: Plan, folder: Path) -> Path:
+    """onnxruntime.quantization's file of the original."""
+    path = folder / "peer.onnx"
+    reference = next(e.artifact for e in result.entries if e.artifact.made_by == "export")
+    quantize_static(
+        str(reference.path),
+        str(path),
+        Reader(planned.data),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return path
+
+
+def without_packing(result: Result, planned: Plan, folder: Path) -> Path:
+    """Ours from the same export, optimized without the two layout passes."""
+    exported = [e.artifact for e in result.entries if e.artifact.made_by == "export"][-1]
+    artifact: Artifact = exported
+    for step in ("optimize", "quantize"):
+        out = folder / step / "artifact"
+        out.mkdir(parents=True)
+        desk = Desk(out, planned.data, None, planned.target, 0, for_stderr())
+        artifact = STAGES.build(step).run(artifact, desk)
+    return artifact.path
+
+
+def rows(name: str, planned: Plan, result: Result, seconds: float) -> list[dict[str, object]]:
+    """One row per experiment, method and metric."""
+    onnx = [e.artifact for e in result.entries if e.artifact.kind is Kind.ONNX]
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        files = {
+            "original": onnx[0].path,
+            "onnxruntime quantize_static": peer(result, planned, folder),
+            "without space-to-depth": without_packing(result, planned, folder),
+            "deploypipe": onnx[-1].path,
+        }
+        return measure(name, planned, files, seconds)
+
+
+def measure(
+    name: str, planned: Plan, files: dict[str, Path], seconds: float
+) -> list[dict[str, object]]:
+    split = planned.data.split("validation")
+    start = time.monotonic()
+    openers = {method: opener(planned.target, path) for method, path in files.items()}
+    timings = time_many(openers, sample_feeds(split), rounds=9, budget_seconds=seconds)
+    found: list[dict[str, object]] = []
+    records = {}
+    for method, path in files.items():
+        with planned.target.open(path) as session:
+            records[method] = record(session, split)
+        accuracy = compare_accuracy(records["original"], records[method])
+        ratio = timings[method].ratio
+        values = {
+            "bytes": path.stat().st_size,
+            "accuracy_percent": 100 * records[method].mean,
+            "drop_points": accuracy.drop.value,
+            "p50_ms": timings[method].measurement.p50,
+            "speedup": 1 / ratio.value if ratio else 1.0,
+            "speedup_low": 1 / ratio.high if ratio else 1.0,
+            "speedup_high": 1 / ratio.low if ratio else 1.0,
+            "sqnr_db": measure_drift(records["original"], records[method]).sqnr_db,
+        }
+        finite = {key: value for key, value in values.items() if np.isfinite(value)}
+        found += [
+            {
+                "experiment": name,
+                "method": method,
+                "metric": metric,
+                "value": float(value),
+                "seconds": round(time.monotonic() - start, 1),
+                "seed": planned.recipe.seed,
+            }
+            for metric, value in finite.items()
+        ]
+    return found
+
+
+def table(found: list[dict[str, object]]) -> str:
+    """Markdown."""
+    cells = {(r["experiment"], r["method"], r["metric"]): r["value"] for r in found}
+    lines = [
+        "| | bytes | smaller | accuracy | p50 ms | faster (99 % interval) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for experiment, method in dict.fromkeys((r["experiment"], r["method"]) for r in found):
+        one = {
+            metric: value
+            for (e, m, metric), value in cells.items()
+            if (e, m) == (experiment, method)
+        }
+        first = cells[experiment, "original", "bytes"]
+        lines.append(
+            f"| {experiment}: {method} | {one['bytes']:,.0f} | {first / one['bytes']:.1f}x "
+            f"| {one['accuracy_percent']:.2f} % | {one['p50_ms']:.3f} "
+            f"| {one['speedup']:.2f}x ({one['speedup_low']:.2f} to {one['speedup_high']:.2f}) |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", default=["digits"], help="digits, cifar10")
+    parser.add_argument("--quick", action="store_true", help="digits with few epochs, kept nowhere")
+    given = parser.parse_args()
+    found: list[dict[str, object]] = []
+    for name in ["digits"] if given.quick else given.names:
+        recipe = Path(RECIPES[name])
+        planned = deploypipe.plan(ROOT / recipe, QUICK if given.quick else ())
+        out = ROOT / "out" / (f"{name}-quick" if given.quick else name)
+        command = f"deploypipe run {recipe} -o out/{out.name}"
+        result = deploypipe.run(planned, out, for_stderr(), command)
+        found += rows(name, planned, result, 8 if given.quick else 60)
+    print(table(found))
+    if not given.quick:
+        keep(found)
+
+
+def keep(found: list[dict[str, object]]) -> None:
+    """Replace the experiments of this run in the results, and leave the others."""
+    path = ROOT / "scripts" / "results" / "recipes.json"
+    ran = {row["experiment"] for row in found}
+    old = json.loads(path.read_text())["rows"] if path.is_file() else []
+    kept = [row for row in old if row["experiment"] not in ran]
+    command = shlex.join(["python", "scripts/bench_recipes.py", *sys.argv[1:]])
+    text = {"environment": host(), "command": command, "rows": kept + found}
+    write_text(path, json.dumps(text, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

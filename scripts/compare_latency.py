@@ -1,0 +1,22 @@
+"""Is A at most 5 % slower than B?  Interleaved, with an interval; exit code 0 no, 1 yes, 3 unclear.
+
+python scripts/compare_latency.py candidate.onnx baseline.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from deploypipe import Settings, bench_models
+
+parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+parser.add_argument("candidate", type=Path)
+parser.add_argument("baseline", type=Path)
+parser.add_argument("--seconds", type=float, default=30)
+given = parser.parse_args()
+
+found = bench_models([given.candidate, given.baseline], Settings(), seconds=given.seconds)
+print(f"{found['answer']}: {found['ratio']:.3f} of the time; {found['why']}")
+sys.exit({"not slower": 0, "slower": 1}.get(found["answer"], 3))

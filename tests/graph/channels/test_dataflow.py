@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+TEXT = """g (float[N,2,4,4] x) => (float[N,2,4,4] y) {
+    h = Conv(x, w, b)
+    r = Relu(h)
+    y = Conv(r, v)}"""
+
+
+@pytest.fixture
+def known(parse, flow):
+    """Channel 0 is live, 1 the constant -2, 2 zero, 3 live and read by nobody."""
+    w = np.ones((4, 2, 1, 1), np.float32)
+    w[1:3] = 0
+    v = np.ones((2, 4, 1, 1), np.float32)
+    v[:, 3] = 0
+    return flow(parse(TEXT, w=w, b=np.array([1, -2, 0, 1], np.float32), v=v))
+
+
+def value(flow, name: str) -> ir.Value:
+    return next(v for v, _ in flow.cells.first if v.name == name)
+
+
+def test_constants_are_followed_forward(known):
+    np.testing.assert_array_equal(known.values.of(value(known, "h"), 1), [np.nan, -2, 0, np.nan])
+    np.testing.assert_array_equal(known.values.of(value(known, "r"), 1), [np.nan, 0, 0, np.nan])
+
+
+def test_demand_is_followed_backward(known):
+    needed = known.needed(np.zeros(known.cells.count, bool))
+    assert needed[known.cells.ids((value(known, "r"), 1))].tolist() == [True, True, True, False]
+
+
+def test_a_zero_channel_that_goes_needs_nothing(known):
+    gone = np.ones(known.cells.count, bool)
+    needed = known.needed(gone)
+    assert needed[known.cells.ids((value(known, "h"), 1))].tolist() == [True, False, False, False]
+
+
+def test_borders_and_axes_read_as_a_whole_are_pinned_with_a_reason(known):
+    pins = {(v.name, axis): reason for (v, axis), reason in known.cells.pins.items()}
+    assert pins["y", 1] == "'y' is a graph output"
+    assert pins["x", 1] == "'x' is a graph input"
+    assert pins["h", 2] == "Conv '' reads the axis as a whole"
+    assert ("h", 1) not in pins
+
+
+def test_a_channel_runs_through_weights_bias_and_activations(known):
+    cells = known.cells
+    tied = [("w", 0), ("b", 0), ("h", 1), ("r", 1), ("v", 1)]
+    labels = [known.classes[cells.ids((value(known, name), axis))] for name, axis in tied]
+    assert all(np.array_equal(one, labels[0]) for one in labels)
+
+
+def test_what_an_unknown_op_reads_is_needed(parse, flow):
+    text = TEXT.replace("y = Conv(r, v)", "y = Softmax(r)").replace("2,4,4] y", "4,4,4] y")
+    w = np.ones((4, 2, 1, 1), np.float32)
+    found = flow(parse(text, w=w, b=np.ones(4, np.float32)))
+    assert found.needed(np.zeros(found.cells.count, bool))[found.cells.ids((value(found, "r"), 1))].all()
+
+
+def test_a_tensor_of_unknown_rank_is_left_alone(parse, flow, ops):
+    """A custom op tells no shape; what lies behind it is not cut, and nothing crashes."""
+    model = parse(TEXT, w=np.zeros((4, 2, 1, 1), np.float32), b=np.zeros(4, np.float32),
+                  v=np.ones((2, 4, 1, 1), np.float32))  # fmt: skip
+    odd = ir.node("Odd", [model.graph.inputs[0]], domain="custom")
+    odd.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    model.graph.opset_imports["custom"] = 1
+    first = model.graph[0]
+    model.graph.insert_before(first, odd)
+    first.replace_input_with(0, odd.outputs[0])
+    pins = {(v.name, axis): reason for (v, axis), reason in flow(model).cells.pins.items()}
+    assert pins["w", 0] == "Conv '' has a tensor of unknown rank"
+
+
+def test_every_rule_names_its_ops_and_no_op_has_two():
+    from deploypipe.graph.channels.rule import rules
+
+    families = {type(rule): rule.ops for rule in rules().values()}
+    assert len(families) == 10 and sum(map(len, families.values())) == len(rules())
