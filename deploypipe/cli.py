@@ -1,6 +1,7 @@
 """The command line: words in, one call of the library, text or JSON and an exit code out.
 
-Heavy things are imported inside the commands: ``--help`` loads neither torch nor onnxruntime.
+Heavy things are imported inside the commands: ``--help`` loads neither torch nor onnxruntime, and
+is plain text, because typer's rich one takes another 0.1 s.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ app = typer.Typer(
     name="deploypipe",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     help="A trained torch model in, a smaller, faster and verified ONNX bundle out.",
     epilog="Exit codes: 0 pass, 1 a gate failed, 2 a mistake in what was given, 3 undecided, "
     "4 something is missing on this machine, 5 integrity.",
@@ -34,16 +35,16 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Set = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Change the recipe: steps.train.epochs=3"),
 ]
 Data = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(metavar="SPEC", help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml"),
 ]
-Samples = Annotated[Optional[int], typer.Option(help="Use only so many samples.")]
+Samples = Annotated[int | None, typer.Option(help="Use only so many samples.")]
 TargetName = Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")]
-Threads = Annotated[Optional[int], typer.Option(help="Threads of one operator.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of one operator.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
@@ -81,11 +82,11 @@ def _fail(text: str, code: int, as_json: bool) -> None:
 @app.command()
 def run(
     recipe: Recipe,
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: out/NAME")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: out/NAME")] = None,
     changes: Set = None,
     as_json: Json = False,
 ) -> None:
-    """The main job: recipe in, verified bundle and report out; resumes by itself."""
+    """Recipe in, verified bundle and report out; resumes by itself."""
     from deploypipe.core.progress import for_stderr
     from deploypipe.pipeline import plan as make_plan
     from deploypipe.pipeline import run as run_plan
@@ -103,7 +104,7 @@ def run(
 
 @app.command()
 def plan(recipe: Recipe, changes: Set = None, as_json: Json = False) -> None:
-    """Every step with its options, samples, and an estimate of time and memory; changes nothing."""
+    """What would run, with an estimate of time and memory."""
     from deploypipe.estimate import estimate
     from deploypipe.pipeline import plan as make_plan
     from deploypipe.report.tables import plan_table
@@ -113,9 +114,9 @@ def plan(recipe: Recipe, changes: Set = None, as_json: Json = False) -> None:
 
 @app.command()
 def doctor(
-    recipe: Annotated[Optional[Path], typer.Argument(metavar="[RECIPE]")] = None, as_json: Json = False
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]")] = None, as_json: Json = False
 ) -> None:
-    """Versions, targets and why one is missing; with a recipe, what would go wrong."""
+    """What is here, what is missing, and what a recipe would lack."""
     from deploypipe.doctor import examine
     from deploypipe.report.tables import key_table
 
@@ -126,9 +127,12 @@ def doctor(
 
 @app.command(name="list")
 def list_(
-    shelf: Annotated[Optional[str], typer.Argument(metavar="[SHELF]")] = None, as_json: Json = False
+    shelf: Annotated[str | None, typer.Argument(metavar="[SHELF]")] = None, as_json: Json = False
 ) -> None:
-    """Passes, targets, calibrators, criteria, losses, metrics, sources and steps, with options."""
+    """What a recipe can name: steps, passes, targets and more.
+
+    The shelves: stage, pass, target, calibrator, criterion, loss, metric, source.
+    """
     from deploypipe.catalogue import catalogue
     from deploypipe.report.tables import catalogue_table
 
@@ -139,7 +143,7 @@ def list_(
 def inspect(
     model: Model, target: TargetName = "cpu", threads: Threads = None, as_json: Json = False
 ) -> None:
-    """Inputs, parameters, MACs, bytes, dead channels, share of int8, where nodes run."""
+    """Inputs, sizes, MACs, dead channels, int8 share, where nodes run."""
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
@@ -150,10 +154,10 @@ def inspect(
 def export(
     source: Annotated[str, typer.Argument(help="recipe.yaml, FILE.py:FUNCTION or MODULE:FUNCTION")],
     output: Output,
-    weights: Annotated[Optional[Path], typer.Option(help="safetensors or a plain state dict")] = None,
+    weights: Annotated[Path | None, typer.Option(help="safetensors or a plain state dict")] = None,
     data: Data = None,
     shape: Annotated[
-        Optional[list[str]], typer.Option("--input", metavar="NAME=3,32,32", help="Without the batch.")
+        list[str] | None, typer.Option("--input", metavar="NAME=3,32,32", help="Without the batch.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -170,17 +174,22 @@ def export(
 def optimize(
     model: Model,
     output: Output,
-    passes: Annotated[Optional[str], typer.Option(help="Comma-separated; default: the exact set.")] = None,
+    passes: Annotated[str | None, typer.Option(help="Comma-separated; default: the exact set.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="A Python file with passes of your own.")
+    ] = None,
     data: Data = None,
     target: TargetName = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Graph passes; the default set is exact, and the outputs are compared."""
+    """Exact graph passes; the outputs are compared."""
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
     names = None if passes is None else [name.strip() for name in passes.split(",")]
-    _show(verbs.optimize_model(model, output, _settings(data, None, target, None), names), as_json, key_table)
+    settings = _settings(data, None, target, None)
+    found = verbs.optimize_model(model, output, settings, names, plugin or [])
+    _show(found, as_json, key_table)
 
 
 @app.command()
@@ -189,7 +198,7 @@ def quantize(
     output: Output,
     data: Data = None,
     samples: Samples = None,
-    calibrator: Annotated[Optional[str], typer.Option(help="See: deploypipe list calibrator")] = None,
+    calibrator: Annotated[str | None, typer.Option(help="See: deploypipe list calibrator")] = None,
     target: TargetName = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -209,14 +218,15 @@ def validate(
     data: Data = None,
     samples: Samples = None,
     budget: Annotated[
-        Optional[str], typer.Option(metavar="accuracy_drop=1.0,speedup=2,shrink=4")
+        str | None, typer.Option(metavar="accuracy_drop=1.0,speedup=2,shrink=4")
     ] = None,
-    metric: Annotated[Optional[str], typer.Option(help="See: deploypipe list metric")] = None,
+    metric: Annotated[str | None, typer.Option(help="See: deploypipe list metric")] = None,
+    seconds: Annotated[float, typer.Option(help="About how long to measure latency.")] = 40.0,
     target: TargetName = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy and latency of two files on the same samples, and the verdict."""
+    """Accuracy and latency of two files, and the verdict."""
     from deploypipe import verbs
     from deploypipe.report import render_terminal
 
@@ -225,7 +235,7 @@ def validate(
         candidate,
         _settings(data, samples, target, threads),
         dict(_limit(text) for text in budget.split(",")) if budget else {},
-        {"metric": metric} if metric else {},
+        {"seconds": seconds} | ({"metric": metric} if metric else {}),
     )
     report = {"version": 1, "name": candidate.name, **found}
     _show(report, as_json, render_terminal)
@@ -235,7 +245,7 @@ def validate(
 @app.command()
 def bench(
     candidate: Annotated[Path, typer.Argument(metavar="A.onnx")],
-    baseline: Annotated[Optional[Path], typer.Argument(metavar="[B.onnx]")] = None,
+    baseline: Annotated[Path | None, typer.Argument(metavar="[B.onnx]")] = None,
     batch: Annotated[int, typer.Option(help="Samples a call.")] = 1,
     margin: Annotated[str, typer.Option(help="How much slower A may be than B.")] = "5%",
     seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 30.0,
@@ -244,7 +254,7 @@ def bench(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Latency of A; with B, their ratio with its interval: is A not slower than B?"""
+    """Latency of A; with B, whether A is not slower than B."""
     from deploypipe import verbs
     from deploypipe.report.tables import bench_table
 
@@ -265,7 +275,7 @@ def pack(
     model: Model,
     output: Output,
     data: Data = None,
-    name: Annotated[Optional[str], typer.Option(help="Default: the file's name.")] = None,
+    name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
     as_json: Json = False,
 ) -> None:
     """Bundle a model with golden answers: a directory, or a .tar."""

@@ -123,9 +123,17 @@ def run(
         _sweep(out)
         entries = _run_steps(planned, cache, desk)
         files = _publish(entries, out)
+        model = planned.recipe.model.model_dump(mode="json")
         report = collect(
             [
-                Told(step.name, entry.artifact, entry.seconds, entry.made, entry.options)
+                Told(
+                    step.name,
+                    entry.artifact,
+                    entry.seconds,
+                    entry.made,
+                    # The source's own options hold absolute paths of this machine.
+                    {"model": model} if step.name == "source" else entry.options,
+                )
                 for step, entry in zip(planned.all_steps, entries, strict=False)
             ],
             name=planned.recipe.name,
@@ -173,8 +181,7 @@ def _step(cache: Cache, desk: Desk, name: str, stage: Stage, source: Artifact | 
 
 def _may_ship(entries: Sequence[Entry]) -> bool:
     """A failing or undecided verdict stops the bundle; the last one counts."""
-    verdicts = [entry.artifact.notes.get("verdict") for entry in entries]
-    verdicts = [verdict for verdict in verdicts if verdict]
+    verdicts = [v for entry in entries if (v := entry.artifact.notes.get("verdict"))]
     return not verdicts or verdicts[-1]["outcome"] == "PASS"
 
 

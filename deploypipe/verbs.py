@@ -24,6 +24,7 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json, writing
 from deploypipe.core.options import check
 from deploypipe.core.progress import Progress, Silent
+from deploypipe.core.shelf import load_plugins
 from deploypipe.data import Data, open_data, open_samples
 from deploypipe.graph.files import data_files, load, save
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
@@ -78,9 +79,15 @@ class Settings:
 
 
 def optimize_model(
-    file: Path, out: Path, settings: Settings, passes: Sequence[object] | None = None
+    file: Path,
+    out: Path,
+    settings: Settings,
+    passes: Sequence[object] | None = None,
+    plugins: Sequence[Path] = (),
 ) -> Json:
     """Run graph passes; the outputs are compared on the samples, or on random inputs."""
+    for plugin in plugins:
+        load_plugins(plugin, "--plugin")
     given = {} if passes is None else {"passes": list(passes)}
     stage: Any = STAGES.build({"optimize": given}, "")
     data = settings.open_data()
@@ -208,7 +215,7 @@ def inspect_model(file: Path, settings: Settings) -> Json:
     """What is in a file: interface, sizes, MACs, dead channels, share of int8, where nodes run."""
     model, counted = load(file), stats(load(file))
     dead = DropDeadChannels().call(load(file))
-    opsets = dict(model.graph.opset_imports)
+    opsets = {domain or "ai.onnx": version for domain, version in model.graph.opset_imports.items()}
     with settings.open_target().open(file, profile=True) as session:
         inputs, outputs = session.inputs, session.outputs
         ones = {s.name: [d if isinstance(d, int) else 1 for d in s.shape] for s in inputs}

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -165,12 +168,31 @@ def main() -> None:
         recipe = Path(RECIPES[name])
         planned = deploypipe.plan(ROOT / recipe, QUICK if given.quick else ())
         out = ROOT / "out" / (f"{name}-quick" if given.quick else name)
-        command = f"deploypipe run {recipe} -o out/{out.name}"
-        result = deploypipe.run(planned, out, for_stderr(), command)
+        printed = run_as_a_user(recipe, out, QUICK if given.quick else ())
+        result = deploypipe.run(planned, out, for_stderr(), printed.partition("\n")[0][2:])
         found += rows(name, planned, result, 8 if given.quick else 60)
+        if not given.quick:
+            write_text(ROOT / "scripts" / "results" / f"{name}.txt", printed)
     print(table(found))
     if not given.quick:
         keep(found)
+
+
+def run_as_a_user(recipe: Path, out: Path, changes: Sequence[str]) -> str:
+    """The command and what it prints; finished stages are taken from ``out``."""
+    words = ["run", str(recipe), "-o", str(out.relative_to(ROOT))]
+    words += [word for change in changes for word in ("--set", change)]
+    done = subprocess.run(
+        [sys.executable, "-m", "deploypipe.cli", *words],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in (0, 1, 3):
+        sys.exit(done.returncode)
+    return f"$ {shlex.join(['deploypipe', *words])}\n{done.stdout}"
 
 
 def keep(found: list[dict[str, object]]) -> None:

@@ -1,4 +1,4 @@
-"""A tiny model with samples and a recipe, and the command line inside and outside of this process."""
+"""A tiny model with samples and a recipe; the command line in this process and in another."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Tiny:
 
 
 def write_tiny(folder: Path, dead: int = 0) -> Tiny:
-    """``y = relu(relu(x @ u) @ v) @ w`` of 3 classes; ``dead`` channels of each hidden layer are zero."""
+    """``y = relu(relu(x @ u) @ v) @ w``; ``dead`` channels of both hidden layers are zero."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -123,7 +123,9 @@ def short() -> dict[str, Any]:
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
     """The command line in this process; its plug-ins do not stay."""
     from deploypipe import cli
     from deploypipe.core import shelf
@@ -208,7 +210,7 @@ def command(tmp_path: Path) -> Command:
     return Command(tmp_path)
 
 
-NET = '''
+NET = """
 import torch
 from torch import nn
 
@@ -233,7 +235,7 @@ class Net(nn.Module):
 
 def net(width=8, classes=4):
     return Net(width, classes)
-'''
+"""
 
 
 @pytest.fixture(scope="session")
@@ -290,6 +292,8 @@ def _net(net_file: Path) -> Any:
 @pytest.fixture(scope="session")
 def net_desk(net_data: Any) -> Callable[..., Any]:
     """A desk over the samples, at an output folder."""
+    from dataclasses import replace
+
     from deploypipe.core.progress import Silent
     from deploypipe.runtime.targets.cpu import Cpu
     from deploypipe.stages import Desk
@@ -297,7 +301,7 @@ def net_desk(net_data: Any) -> Callable[..., Any]:
     def make(out: Path, **changes: Any) -> Any:
         desk = Desk(out, net_data, None, Cpu(1), 0, Silent(), "tiny")
         out.mkdir(parents=True, exist_ok=True)
-        return dataclasses.replace(desk, **changes)
+        return replace(desk, **changes)
 
     return make
 

@@ -40,7 +40,7 @@ MODULES = {dotted(file) for file in FILES}
 
 
 def room(module: str) -> str:
-    return (module.split(".") + ["deploypipe"])[1] if "." in module else "deploypipe"
+    return module.split(".")[1] if "." in module else module
 
 
 def level(name: str) -> int:

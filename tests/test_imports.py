@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-HEAVY = {"torch", "onnx", "onnxruntime", "onnx_ir", "onnxscript", "numpy", "pydantic", "yaml", "PIL"}
+HEAVY = {"torch", "onnx", "onnxruntime", "onnx_ir", "onnxscript", "numpy", "rich", "yaml", "PIL"}
 """``import deploypipe`` and ``--help`` need none of these."""
 
 HELP = """

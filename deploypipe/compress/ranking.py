@@ -40,8 +40,8 @@ def choose(
 ) -> list[Choice]:
     """Rank all channels of all groups at once and let the least important ``amount`` of them go.
 
-    The number kept of a group is rounded to the nearest multiple of ``round_to``, and is never below
-    one block, below the share ``floor``, or above the group.
+    The number kept of a group is rounded to the nearest multiple of ``round_to``; it is never
+    below one block, below the share ``floor``, or above the group.
     """
     if not groups:
         return []

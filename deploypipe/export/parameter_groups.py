@@ -6,7 +6,7 @@ back to parameters.  Nothing of torch is traced for pruning itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +19,9 @@ from onnx_ir.passes.common import (
 from onnxscript.optimizer import fold_constants
 
 from deploypipe.export.to_onnx import to_onnx
-from deploypipe.graph.channels.groups import ChannelGroup, prunable_groups
+from deploypipe.graph.channels.groups import ChannelGroup, ParameterSlices, prunable_groups
+from deploypipe.graph.channels.rule import ints
+from deploypipe.graph.constants import add_initializer, constant_of
 
 
 def parameter_groups(
@@ -31,10 +33,45 @@ def parameter_groups(
     model = to_onnx(module, sample, dynamic=dynamic, keep_parameters=True)
     names = {name for name, _ in module.named_parameters()}
     fold_constants(model, should_fold=lambda node: False if _turns_parameter(node, names) else None)
+    turned = _turn(model.graph, names)
     RemoveUnusedNodesPass()(model)
     LiftConstantsToInitializersPass(lift_all_constants=True)(model)
     ShapeInferencePass()(model)
-    return prunable_groups(model)
+    return [_in_parameters(group, turned) for group in prunable_groups(model)]
+
+
+def _turn(graph: ir.Graph, names: Collection[str]) -> dict[str, tuple[str, Sequence[int]]]:
+    """Make transposed parameters constants; their new name -> the parameter and its axes' order.
+
+    A linear layer on more than two axes has its weight transposed.  A parameter that is used
+    elsewhere as well stays as it is, for its uses to stay tied.
+    """
+    turned = {}
+    for node in [node for node in graph if node.op_type == "Transpose"]:
+        value = node.inputs[0]
+        array = constant_of(value) if value is not None and value.name in names else None
+        if value is None or array is None or len(value.uses()) > 1:
+            continue
+        order = ints(node, "perm", list(reversed(range(array.ndim))))
+        new = add_initializer(graph, f"{value.name}.turned", array.transpose(order))
+        ir.convenience.replace_all_uses_with(node.outputs[0], new)
+        turned[str(new.name)] = (str(value.name), order)
+    return turned
+
+
+def _in_parameters(
+    group: ChannelGroup, turned: Mapping[str, tuple[str, Sequence[int]]]
+) -> ChannelGroup:
+    """The group with turned parameters called by their own names and axes again."""
+
+    def own(part: ParameterSlices) -> ParameterSlices:
+        if part.parameter not in turned:
+            return part
+        name, order = turned[part.parameter]
+        return ParameterSlices(name, order[part.axis], part.index)
+
+    name, _ = turned.get(group.name, (group.name, ()))
+    return ChannelGroup(name, group.channels, tuple(own(part) for part in group.slices))
 
 
 def _turns_parameter(node: ir.Node, names: set[str]) -> bool:

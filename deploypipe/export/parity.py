@@ -64,5 +64,8 @@ def _error(expected: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
         if a.shape != b.shape:
             return float("inf")
         scale = float(np.abs(a).max(initial=0.0)) or 1.0
-        worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / scale)
+        error = float(np.abs(a - b).max(initial=0.0)) / scale
+        if not np.isfinite(error):
+            return float("inf")  # max() would pass over NaN
+        worst = max(worst, error)
     return worst

@@ -101,7 +101,8 @@ def bench_table(found: Mapping[str, Json]) -> RenderableType:
         f"{candidate} takes {found['ratio']:.3f} of the time of {baseline} ({low} to {high} "
         f"at {found['confidence']:.0%} confidence), {found['rounds']} rounds, "
         f"batch {found['batch']}, {found['threads']} threads",
-        f"noise: {baseline} against itself differs by up to {_bound(found['aa_half_width'], '.1%')}",
+        f"noise: {baseline} against itself differs by up to "
+        f"{_bound(found['aa_half_width'], '.1%')}",
     ]
     return Group(*map(Text, lines))
 

@@ -53,7 +53,7 @@ def test_the_amount_is_that_of_all_channels_together(kept, amount):
 
 def test_a_group_whose_channels_are_more_alike_loses_fewer(kept):
     uneven = [1, 1, 1, 1, 1, 1, 1, 90]
-    assert kept({"even": [5] * 8, "uneven": uneven}) == [8, 1]
+    assert kept({"even": [5] * 8, "uneven": uneven}, 0.4) == [8, 1]
 
 
 def test_groups_are_compared_by_shape_not_by_size(kept):

@@ -51,14 +51,14 @@ def weights(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values()))
+    return all(torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values(), strict=True))
 
 
 def test_the_loss_falls_and_the_classes_are_learnt(train, net_data, new_net):
     before = accuracy(new_net().module, net_data.split("validation"))
     module, fitted = train(schedule=Schedule(6, 16, 0.05, 1e-4))
     assert fitted.losses[-1] < 0.5 * fitted.losses[0]
-    assert accuracy(module, net_data.split("validation")) > max(before, 0.9)
+    assert accuracy(module, net_data.split("validation")) > before + 0.4
     assert not module.training
 
 

@@ -30,7 +30,7 @@ class DropDeadChannels(GraphPass):
             raise ValueError(f"round_to must be at least 1, got {self.round_to}")
 
     def call(self, model: ir.Model) -> Outcome:
-        LiftConstantsToInitializersPass(lift_all_constants=True)(model)
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)
         removal = plan_removal(Dataflow(model.graph), self.round_to)
         if not removal.indices:

@@ -42,7 +42,7 @@ class SpaceToDepth(GraphPass):
     min_size: int = 32
 
     def call(self, model: ir.Model) -> Outcome:
-        LiftConstantsToInitializersPass(lift_all_constants=True)(model)
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)
         packed = self._region(model.graph)
         changes = []

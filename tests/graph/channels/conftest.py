@@ -44,7 +44,7 @@ def flow() -> Callable[[ir.Model], Dataflow]:
     """The dataflow of a model, with its shapes inferred."""
 
     def build(model: ir.Model) -> Dataflow:
-        LiftConstantsToInitializersPass(lift_all_constants=True)(model)
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)
         return Dataflow(model.graph)
 

@@ -59,7 +59,9 @@ def test_what_an_unknown_op_reads_is_needed(parse, flow):
     text = TEXT.replace("y = Conv(r, v)", "y = Softmax(r)").replace("2,4,4] y", "4,4,4] y")
     w = np.ones((4, 2, 1, 1), np.float32)
     found = flow(parse(text, w=w, b=np.ones(4, np.float32)))
-    assert found.needed(np.zeros(found.cells.count, bool))[found.cells.ids((value(found, "r"), 1))].all()
+    assert found.needed(np.zeros(found.cells.count, bool))[
+        found.cells.ids((value(found, "r"), 1))
+    ].all()
 
 
 def test_a_tensor_of_unknown_rank_is_left_alone(parse, flow, ops):
@@ -80,4 +82,4 @@ def test_every_rule_names_its_ops_and_no_op_has_two():
     from deploypipe.graph.channels.rule import rules
 
     families = {type(rule): rule.ops for rule in rules().values()}
-    assert len(families) == 10 and sum(map(len, families.values())) == len(rules())
+    assert sum(map(len, families.values())) == len(rules())

@@ -14,7 +14,7 @@ from deploypipe.graph.shapes import infer_shapes
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-SECONDS = 8
+SECONDS = 6
 GRAPHS = 150
 
 

@@ -52,7 +52,9 @@ def test_channels_that_lie_on_different_axes_are_different_groups(parse, flow):
         y = Conv(c, v)}"""
     built = parse(text, wa=ones(3, 2, 1, 1), wb=ones(2, 2, 1, 1), v=ones(2, 5, 1, 1))
     assert sorted(len(group) for group in groups_of(flow(built))) == [2, 3]
-    index = {g.name: {s.parameter: s.index.tolist() for s in g.slices} for g in prunable_groups(built)}
+    index = {
+        g.name: {s.parameter: s.index.tolist() for s in g.slices} for g in prunable_groups(built)
+    }
     assert index["wb"]["v"] == [[3], [4]]
 
 

@@ -90,7 +90,10 @@ def test_a_scalar_scales_zero_to_zero(cut, op):
 
 def test_a_zero_divisor_keeps_the_zero_channel(cut):
     with np.errstate(all="ignore"):
-        assert cut(ONE.format(op="Div(a, c)"), wa=filters(3, 1), v=readers(3), c=np.float32(0)).gone == {}
+        assert (
+            cut(ONE.format(op="Div(a, c)"), wa=filters(3, 1), v=readers(3), c=np.float32(0)).gone
+            == {}
+        )
 
 
 def test_an_infinite_factor_keeps_the_zero_channel(cut):

@@ -53,9 +53,7 @@ def test_a_negative_constant_goes_although_its_reader_has_weights(cut):
 
 
 def test_a_channel_that_no_weight_reads_goes(cut):
-    done = cut(
-        CHAIN, w=ramp(4, 2, 3, 3), b=ramp(4), v=ramp(2, 4, 3, 3, dead=(0, 2), axis=1)
-    )
+    done = cut(CHAIN, w=ramp(4, 2, 3, 3), b=ramp(4), v=ramp(2, 4, 3, 3, dead=(0, 2), axis=1))
     assert done.gone["w"] == {0: [0, 2]} and done.gone["b"] == {0: [0, 2]}
 
 
@@ -117,7 +115,9 @@ def test_a_depthwise_channel_goes_with_all_its_outputs(cut):
     weights = {"dw": ramp(6, 1, 3, 3), "v": ramp(2, 6, 1, 1)}
     done = cut(text, w=ramp(3, 2, 1, 1, dead=(1,)), **weights)
     assert done.gone["dw"] == {0: [2, 3]} and done.gone["v"] == {1: [2, 3]}
-    assert [n.attributes["group"].as_int() for n in done.after.graph if "group" in n.attributes] == [2]
+    assert [
+        n.attributes["group"].as_int() for n in done.after.graph if "group" in n.attributes
+    ] == [2]
 
 
 def test_a_depthwise_channel_stays_while_one_of_its_outputs_is_read(cut):

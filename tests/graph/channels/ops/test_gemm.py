@@ -58,7 +58,9 @@ def test_a_bias_per_row_is_no_bias_per_unit(cut):
 def test_beta_scales_the_bias(cut):
     b = np.array([1, -2, 3], np.float32)
     assert cut(TEXT.format(op="Gemm <beta = -1.0> (x, w, b)"), b=b, **weights(1)).gone == {}
-    assert cut(TEXT.format(op="Gemm <beta = 2.0> (x, w, b)"), b=b, **weights(1)).gone["b"] == {0: [1]}
+    assert cut(TEXT.format(op="Gemm <beta = 2.0> (x, w, b)"), b=b, **weights(1)).gone["b"] == {
+        0: [1]
+    }
 
 
 def test_a_computed_addend_is_needed(cut):

@@ -32,7 +32,9 @@ POOLS = [
 @pytest.mark.parametrize("op", POOLS)
 def test_zero_channels_pass_a_pool(cut, op):
     axes = {"axes": np.array([2, -1])} if "axes" in op else {}
-    done = cut(TEXT.format(op=op), exact=False, b=np.array([1, 0, 3], np.float32), **WEIGHTS, **axes)
+    done = cut(
+        TEXT.format(op=op), exact=False, b=np.array([1, 0, 3], np.float32), **WEIGHTS, **axes
+    )
     assert done.gone["w"] == {0: [1]}
 
 
@@ -40,7 +42,9 @@ def test_zero_channels_pass_a_pool(cut, op):
 def test_a_negative_constant_behind_a_pool_is_never_wrong(cut, op):
     """Whether it counts as constant or not, the answers are the same."""
     axes = {"axes": np.array([2, -1])} if "axes" in op else {}
-    done = cut(TEXT.format(op=op), exact=False, b=np.array([1, 0, -3], np.float32), **WEIGHTS, **axes)
+    done = cut(
+        TEXT.format(op=op), exact=False, b=np.array([1, 0, -3], np.float32), **WEIGHTS, **axes
+    )
     assert done.gone["w"] == ({0: [1, 2]} if "Max" in op else {0: [1]})
 
 

@@ -1,0 +1,45 @@
+"""Write the README's tables anew from the last full runs in scripts/results.
+
+python scripts/update_readme.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from bench_recipes import table
+
+from deploypipe.core.files import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "scripts" / "results"
+
+
+def block(name: str) -> str:
+    """The text between the markers of a block."""
+    found = json.loads((RESULTS / "recipes.json").read_text())
+    if name == "recipes":
+        return table(found["rows"])
+    experiment = {"demo": "digits", "cifar": "cifar10"}[name]
+    return "```\n" + (RESULTS / f"{experiment}.txt").read_text().strip() + "\n```"
+
+
+def updated(text: str) -> str:
+    """README text with every block filled from the results."""
+    pattern = re.compile(r"(<!-- block: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    return pattern.sub(lambda m: f"{m[1]}{block(m[2])}\n{m[3]}", text)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it would")
+    given = parser.parse_args()
+    path = ROOT / "README.md"
+    new = updated(path.read_text())
+    if given.check:
+        sys.exit(0 if new == path.read_text() else "README.md is not what the results say")
+    write_text(path, new)

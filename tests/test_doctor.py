@@ -1,0 +1,42 @@
+"""What is here, and what would go wrong."""
+
+from __future__ import annotations
+
+import json
+
+from deploypipe import doctor
+from deploypipe.doctor import examine
+
+
+def test_the_machine_is_described():
+    found = examine()
+    assert found["exit_code"] == 0
+    assert found["targets"]["cpu"] == "ready"
+    assert found["extras"]["torch"] == "installed"
+    assert "recipe" not in found
+    json.dumps(found)
+
+
+def test_what_is_missing_is_told_with_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    assert doctor._extra("sklearn") == "not installed: pip install 'deploypipe[demo]'"
+
+
+def test_a_good_recipe_has_nothing_in_its_way(tiny):
+    found = examine(tiny.file)
+    assert found["exit_code"] == 0
+    assert found["recipe"]["answer"] == "nothing stands in the way"
+    assert found["recipe"]["splits"] == {"validation": 100, "calibration": 50, "train": 50}
+
+
+def test_the_first_mistake_of_a_recipe_is_told(tiny):
+    tiny.recipe["steps"] = ["optimise"]
+    found = examine(tiny.file)
+    assert found["exit_code"] == 2
+    assert "did you mean 'optimize'?" in found["recipe"]
+
+
+def test_a_missing_target_has_its_own_exit_code(tiny):
+    tiny.recipe["target"] = "cuda"
+    if examine()["targets"]["cuda"] != "ready":
+        assert examine(tiny.file)["exit_code"] == 4

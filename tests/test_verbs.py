@@ -1,0 +1,225 @@
+"""The verbs on files: each does its work, and touches no input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from deploypipe.bundle.verify import read_manifest
+from deploypipe.core.errors import UserError
+from deploypipe.core.files import digest_tree
+from deploypipe.graph.files import load
+from deploypipe.report.schema import read_report
+from deploypipe.verbs import (
+    Settings,
+    bench_models,
+    export_model,
+    inspect_model,
+    optimize_model,
+    pack_model,
+    quantize_model,
+    validate_models,
+    verify_bundle,
+)
+
+CPU = {"cpu": {"threads": 1}}
+
+
+@pytest.fixture
+def given(tiny):
+    """Settings with samples; the folder of inputs must not change."""
+    before = digest_tree(tiny.folder)
+    yield Settings(f"npz:{tiny.samples}", target=CPU)
+    assert digest_tree(tiny.folder) == before
+
+
+BARE = Settings(target=CPU)
+
+
+@pytest.mark.parametrize("samples", [True, False])
+def test_optimize_writes_a_smaller_file(tiny, given, tmp_path, samples):
+    out = tmp_path / "out" / "small.onnx"
+    found = optimize_model(tiny.model, out, given if samples else BARE)
+    assert found["output"] == str(out)
+    assert found["bytes"] == {"before": tiny.model.stat().st_size, "after": out.stat().st_size}
+    assert found["changes"]
+    assert "Identity" not in {node.op_type for node in load(out).graph}
+    json.dumps(found)
+
+
+def test_optimize_runs_only_the_passes_that_are_named(tiny, given, tmp_path):
+    optimize_model(tiny.model, tmp_path / "o.onnx", given, ["drop-unused"])
+    assert "Identity" in {node.op_type for node in load(tmp_path / "o.onnx").graph}
+
+
+def test_quantize_gives_int8(tiny, given, tmp_path):
+    out = tmp_path / "q.onnx"
+    found = quantize_model(tiny.model, out, given, {"calibrator": "minmax"})
+    assert "QuantizeLinear" in {node.op_type for node in load(out).graph}
+    assert found["changes"]
+    json.dumps(found)
+
+
+@pytest.mark.parametrize("verb", [optimize_model, quantize_model])
+def test_the_output_may_not_be_the_input(tiny, given, verb):
+    same = tiny.folder / ".." / tiny.folder.name / "model.onnx"
+    with pytest.raises(UserError, match="the output is the input. Give another path with -o"):
+        verb(tiny.model, same, given)
+
+
+def test_the_output_may_not_be_the_input_s_data(tmp_path, tiny):
+    import onnx
+
+    big = tmp_path / "big.onnx"
+    where = {"location": "big.bin", "size_threshold": 0}
+    onnx.save(onnx.load(tiny.model), big, save_as_external_data=True, **where)
+    before = digest_tree(tmp_path)
+    with pytest.raises(UserError, match="the output is the input"):
+        optimize_model(big, tmp_path / "big.bin", BARE)
+    assert digest_tree(tmp_path) == before
+    optimize_model(big, tmp_path / "other.onnx", BARE)
+
+
+def test_quantizing_needs_samples(tiny, tmp_path):
+    with pytest.raises(UserError, match="--data: samples are needed. Give source:argument"):
+        quantize_model(tiny.model, tmp_path / "q.onnx", BARE)
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_validate_gives_the_sections_of_a_report(tiny, given):
+    (tiny.folder.parent / "sub").mkdir()
+    found = validate_models(
+        tiny.model, tiny.model, given, {"accuracy_drop": 1}, {"rounds": 3, "seconds": 0.1}
+    )
+    assert read_report({"version": 1, "name": "two", **found}).verdict
+    assert found["accuracy"]["drop_points"] == 0
+    assert [row["label"] for row in found["ledger"]] == ["reference", "candidate"]
+
+
+def test_validate_takes_a_candidate_that_lies_among_other_files_and_folders(tiny):
+    (tiny.folder / "other").mkdir()
+    (tiny.folder / "other" / "file").write_text("not ours")
+    settings = Settings(f"npz:{tiny.samples}", target=CPU)
+    found = validate_models(tiny.model, tiny.model, settings, {}, {"rounds": 3, "seconds": 0.1})
+    assert found["verdict"]["checks"] == []
+
+
+def test_validate_refuses_an_unknown_limit(tiny, given):
+    with pytest.raises(UserError, match="--budget: unknown option 'sped', did you mean 'speedup'"):
+        validate_models(tiny.model, tiny.model, given, {"sped": 2})
+
+
+def test_bench_of_one_file_is_its_latency(tiny, given):
+    found = bench_models([tiny.model], given, rounds=3, seconds=0.1)
+    assert found["latency_ms"]["p50"] > 0
+    assert found["files"] == [str(tiny.model)]
+    assert "answer" not in found
+
+
+def test_bench_of_two_files_is_an_answer(tiny, given):
+    found = bench_models([tiny.model, tiny.model], BARE, rounds=3, seconds=0.1, margin=100)
+    assert found["answer"] in ("not slower", "undecided")
+    assert found["margin"] == 100
+    assert found["rounds"] >= 3
+    json.dumps(found)
+
+
+def test_bench_names_a_missing_file(tiny):
+    with pytest.raises(UserError, match="none.onnx: no such model file"):
+        bench_models([tiny.folder / "none.onnx"], BARE)
+
+
+def test_inspect_tells_what_is_in_a_file(tiny, given):
+    found = inspect_model(tiny.model, BARE)
+    assert found["inputs"] == ["x: float32[N, 8]"]
+    assert found["outputs"] == ["y: float32[N, 3]"]
+    assert found["parameters"] == 8 * 6 + 6 * 6 + 6 * 3
+    assert found["nodes"] == 6
+    assert found["ops"]["MatMul"] == 3
+    assert found["placement"]
+    json.dumps(found)
+
+
+def test_inspect_sees_dead_channels(wide):
+    assert inspect_model(wide.model, BARE)["dead_channels"]["removable"]
+
+
+def test_inspect_takes_a_model_with_several_free_dimensions(tmp_path):
+    import onnx.parser
+
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[N,M] x) => (float[N,M] y) { y = Relu(x) }'
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    assert inspect_model(tmp_path / "m.onnx", BARE)["inputs"] == ["x: float32[N, M]"]
+
+
+@pytest.mark.parametrize("name", ["bundle", "bundle.tar"])
+def test_a_packed_model_verifies(tiny, given, tmp_path, name):
+    out = tmp_path / name
+    assert pack_model(tiny.model, out, given, "mine") == {"output": str(out)}
+    assert read_manifest(out).name == "mine"
+    assert read_manifest(out).verdict is None
+    assert len(verify_bundle(out, BARE)["checked"]) >= 2
+
+
+def test_data_may_be_those_of_a_recipe(tiny, tmp_path):
+    pack_model(tiny.model, tmp_path / "b", Settings(str(tiny.file), target=CPU))
+    assert read_manifest(tmp_path / "b").golden.samples == 4
+
+
+def test_export_with_random_samples_of_a_shape(net_file, tmp_path):
+    out = tmp_path / "net.onnx"
+    before = digest_tree(net_file.parent)
+    found = export_model(f"{net_file}:net", out, BARE, shapes={"image": [3, 8, 8]})
+    assert digest_tree(net_file.parent) == before
+    assert found["bytes"] == out.stat().st_size
+    assert max(found["parity"].values()) < 1e-4
+    assert [value.name for value in load(out).graph.inputs] == ["image"]
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_export_needs_samples_or_a_shape(net_file, tmp_path):
+    with pytest.raises(UserError, match="export: the shape of the input is not known"):
+        export_model(f"{net_file}:net", tmp_path / "o.onnx", BARE)
+
+
+def test_export_refuses_shapes_that_do_not_fit(net_file, tmp_path):
+    with pytest.raises(UserError, match="the model cannot take the samples"):
+        export_model(f"{net_file}:net", tmp_path / "o.onnx", BARE, shapes={"image": [9]})
+
+
+def test_export_of_a_recipe_for_an_onnx_file_is_refused(tiny, tmp_path):
+    with pytest.raises(UserError, match="the recipe's model is an ONNX file already"):
+        export_model(str(tiny.file), tmp_path / "o.onnx", BARE)
+
+
+def test_a_limit_on_samples_is_kept(tiny):
+    settings = Settings(f"npz:{tiny.samples}", samples=7)
+    assert len(settings.need_data().split("validation")) == 7
+    with pytest.raises(UserError):
+        Settings(f"npz:{tiny.samples}", samples=10**6).need_data()
+
+
+def test_an_interrupted_verb_leaves_the_older_output(tiny, given, tmp_path, monkeypatch):
+    out = tmp_path / "q.onnx"
+    out.write_bytes(b"older")
+    from deploypipe import verbs
+
+    def fail(*rest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verbs.shutil, "copyfile", fail)
+    with pytest.raises(KeyboardInterrupt):
+        quantize_model(tiny.model, out, given)
+    assert out.read_bytes() == b"older"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["q.onnx"]
+
+
+def test_equal_runs_give_equal_files(tiny, given, tmp_path):
+    for name in ("a.onnx", "b.onnx"):
+        quantize_model(tiny.model, tmp_path / name, given)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert np.isfinite((tmp_path / "a.onnx").stat().st_size)
