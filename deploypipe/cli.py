@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -40,7 +40,9 @@ Set = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option(metavar="SPEC", help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml"),
+    typer.Option(
+        metavar="SPEC", help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml"
+    ),
 ]
 Samples = Annotated[int | None, typer.Option(help="Use only so many samples.")]
 TargetName = Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")]
@@ -98,7 +100,9 @@ def run(
     words = ["deploypipe", "run", str(recipe), "-o", str(out)]
     words += [word for change in changes or [] for word in ("--set", change)]
     result = run_plan(planned, out, progress, shlex.join(words))
-    _show(result.report, as_json, lambda _: render_terminal(result.report), f"All of it lies in {out}")
+    _show(
+        result.report, as_json, lambda _: render_terminal(result.report), f"All of it lies in {out}"
+    )
     raise typer.Exit(result.exit_code)
 
 
@@ -167,14 +171,20 @@ def export(
 
     shapes = dict(_shape(text) for text in shape or [])
     settings = _settings(data, None, "cpu", None)
-    _show(verbs.export_model(source, output, settings, weights=weights, shapes=shapes), as_json, key_table)
+    _show(
+        verbs.export_model(source, output, settings, weights=weights, shapes=shapes),
+        as_json,
+        key_table,
+    )
 
 
 @app.command()
 def optimize(
     model: Model,
     output: Output,
-    passes: Annotated[str | None, typer.Option(help="Comma-separated; default: the exact set.")] = None,
+    passes: Annotated[
+        str | None, typer.Option(help="Comma-separated; default: the exact set.")
+    ] = None,
     plugin: Annotated[
         list[Path] | None, typer.Option(help="A Python file with passes of your own.")
     ] = None,
@@ -282,7 +292,11 @@ def pack(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    _show(verbs.pack_model(model, output, _settings(data, None, "cpu", None), name), as_json, key_table)
+    _show(
+        verbs.pack_model(model, output, _settings(data, None, "cpu", None), name),
+        as_json,
+        key_table,
+    )
 
 
 @app.command()
@@ -299,7 +313,7 @@ def verify(
 
 
 @app.command()
-def schema(as_json: Json = True) -> None:
+def schema(as_json: Json = True) -> None:  # noqa: ARG001
     """JSON Schema of the recipe, for your editor."""
     from deploypipe.recipe import schema as recipe_schema
 

@@ -97,12 +97,10 @@ class Result:
     def exit_code(self) -> int:
         """0 pass or nothing to judge, 1 a gate failed, 3 undecided."""
         outcome = (self.report.get("verdict") or {}).get("outcome")
-        return {"FAIL": 1, "UNDECIDED": 3}.get(outcome, 0)
+        return {"FAIL": 1, "UNDECIDED": 3}.get(str(outcome), 0)
 
 
-def run(
-    planned: Plan, out: Path, progress: Progress | None = None, command: str = ""
-) -> Result:
+def run(planned: Plan, out: Path, progress: Progress | None = None, command: str = "") -> Result:
     """Do what was planned, or what is left of it; write the bundle and the report below ``out``.
 
     Finished stages are taken from ``out``; a run that was stopped goes on where it was.
@@ -201,7 +199,12 @@ def _sweep(out: Path) -> None:
 
 def _publish(entries: Sequence[Entry], out: Path) -> dict[str, str]:
     """Copy the bundle to where a person looks for it; an older one does not stay behind."""
-    files = {"report": "report.html", "summary": "summary.md", "data": "report.json", "stages": "stages"}
+    files = {
+        "report": "report.html",
+        "summary": "summary.md",
+        "data": "report.json",
+        "stages": "stages",
+    }
     for old in (out / "bundle", out / "bundle.tar"):
         if old.is_dir():
             shutil.rmtree(old)
@@ -261,7 +264,9 @@ def _check_chain(steps: Sequence[Step], kind: Kind) -> None:
             )
         if step.name == "bundle" and not judged:
             raise UserError(
-                "a bundle carries its verdict", where=step.where, then="Put a validate step before it"
+                "a bundle carries its verdict",
+                where=step.where,
+                then="Put a validate step before it",
             )
         judged = judged or step.name == "validate"
         kind = step.stage.gives

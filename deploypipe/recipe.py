@@ -170,7 +170,8 @@ def _inside(place: Any, part: str, path: str) -> Any:
     """What ``part`` leads to, made a mapping where it is none yet."""
     key = _key(place, part, path)
     known = isinstance(place, list) or key in place
-    inner = place[key] = _opened(place[key] if known else None, part)
+    inner: Any = _opened(place[key] if known else None, part)
+    place[key] = inner
     # A step may be named instead of numbered, and then its name leads to its options at once.
     named = isinstance(place, list) and isinstance(inner, dict) and part in inner
     if named and not isinstance(inner[part], dict | list):

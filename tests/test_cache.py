@@ -290,7 +290,7 @@ def test_the_folder_is_free_again_after_a_failure(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_explained(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write: a parent of this path is a file"):
+    with pytest.raises(UserError, match="file/out: cannot write: a file is"):
         Cache(tmp_path / "file" / "out").__enter__()
 
     def refuse(*rest, **options):

@@ -65,7 +65,11 @@ def test_a_good_recipe_is_read_and_built(read):
         ("name: mine\n", "", "name: required, but not given."),
         ("name: mine", "name: 'a b'", "name: string should match pattern"),
         ("name: mine", "name: 3", "name: expected str, got 3."),
-        ("data: digits", "data: digit", "data.source: unknown source 'digit', did you mean 'digits'?"),
+        (
+            "data: digits",
+            "data: digit",
+            "data.source: unknown source 'digit', did you mean 'digits'?",
+        ),
         (
             "data: digits",
             "data: {source: digits, split: {valid: 3}}",
@@ -108,12 +112,12 @@ def test_a_good_recipe_is_read_and_built(read):
             "model: {buidl: a}",
             "model: unknown option 'buidl', did you mean 'build'?",
         ),
-        ("name: mine", "name: mine\nbudget: {speedup: fast}", "budget.speedup: expected float, got"),
+        ("name: mine", "name: mine\nbudget: {speedup: fast}", "budget.speedup: expected float"),
         ("name: mine", "name: mine\nname: yours", "not YAML: 'name' is given twice"),
         ("name: mine", "name: [", "not YAML: "),
         (GOOD, "- a\n- b", "a recipe is a mapping with name, model, data and steps"),
         (GOOD, "", "a recipe is a mapping with name, model, data and steps"),
-        (GOOD[GOOD.index("steps") :], "steps: []\n", "steps: list should have at least 1 item"),
+        (GOOD[GOOD.index("steps") :], "steps: []", "steps: list should have at least 1 item"),
     ],
 )
 def test_a_mistake_is_told_with_its_path(told, old, new, message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 from deploypipe.bundle.verify import read_manifest
@@ -89,7 +88,6 @@ def test_quantizing_needs_samples(tiny, tmp_path):
 
 
 def test_validate_gives_the_sections_of_a_report(tiny, given):
-    (tiny.folder.parent / "sub").mkdir()
     found = validate_models(
         tiny.model, tiny.model, given, {"accuracy_drop": 1}, {"rounds": 3, "seconds": 0.1}
     )
@@ -103,7 +101,8 @@ def test_validate_takes_a_candidate_that_lies_among_other_files_and_folders(tiny
     (tiny.folder / "other" / "file").write_text("not ours")
     settings = Settings(f"npz:{tiny.samples}", target=CPU)
     found = validate_models(tiny.model, tiny.model, settings, {}, {"rounds": 3, "seconds": 0.1})
-    assert found["verdict"]["checks"] == []
+    assert found["verdict"]["outcome"] in ("PASS", "UNDECIDED")
+    assert (tiny.folder / "other" / "file").read_text() == "not ours"
 
 
 def test_validate_refuses_an_unknown_limit(tiny, given):
@@ -222,4 +221,3 @@ def test_equal_runs_give_equal_files(tiny, given, tmp_path):
     for name in ("a.onnx", "b.onnx"):
         quantize_model(tiny.model, tmp_path / name, given)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
-    assert np.isfinite((tmp_path / "a.onnx").stat().st_size)

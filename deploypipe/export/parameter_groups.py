@@ -11,17 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import (
-    LiftConstantsToInitializersPass,
-    RemoveUnusedNodesPass,
-    ShapeInferencePass,
-)
+from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 
 from deploypipe.export.to_onnx import to_onnx
 from deploypipe.graph.channels.groups import ChannelGroup, ParameterSlices, prunable_groups
 from deploypipe.graph.channels.rule import ints
 from deploypipe.graph.constants import add_initializer, constant_of
+from deploypipe.graph.shapes import infer_shapes
 
 
 def parameter_groups(
@@ -35,8 +32,8 @@ def parameter_groups(
     fold_constants(model, should_fold=lambda node: False if _turns_parameter(node, names) else None)
     turned = _turn(model.graph, names)
     RemoveUnusedNodesPass()(model)
-    LiftConstantsToInitializersPass(lift_all_constants=True)(model)
-    ShapeInferencePass()(model)
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    infer_shapes(model)
     return [_in_parameters(group, turned) for group in prunable_groups(model)]
 
 
@@ -46,7 +43,7 @@ def _turn(graph: ir.Graph, names: Collection[str]) -> dict[str, tuple[str, Seque
     A linear layer on more than two axes has its weight transposed.  A parameter that is used
     elsewhere as well stays as it is, for its uses to stay tied.
     """
-    turned = {}
+    turned: dict[str, tuple[str, Sequence[int]]] = {}
     for node in [node for node in graph if node.op_type == "Transpose"]:
         value = node.inputs[0]
         array = constant_of(value) if value is not None and value.name in names else None

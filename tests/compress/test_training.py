@@ -51,7 +51,8 @@ def weights(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(weights(a).values(), weights(b).values(), strict=True))
+    pairs = zip(weights(a).values(), weights(b).values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
 
 
 def test_the_loss_falls_and_the_classes_are_learnt(train, net_data, new_net):

@@ -105,10 +105,11 @@ def test_an_onnx_file_is_taken_in_as_it_is(net_onnx, net_desk, tmp_path):
     desk = net_desk(tmp_path / "artifact")
     made = source.run(Artifact(Kind.TORCH, Path(), "nothing"), desk)
     np.testing.assert_array_equal(answers(made, desk), answers(net_onnx, desk))
-    assert source.answer_shape(desk.data.split("validation").batch([0]).inputs, desk.target) == (1, 4)
+    feeds = desk.data.split("validation").batch([0]).inputs
+    assert source.answer_shape(feeds, desk.target) == (1, 4)
 
 
-def test_optimizing_changes_no_answer_and_tells_what_it_did(optimized, net_onnx, net_desk, tmp_path):
+def test_optimizing_changes_no_answer_and_is_told(optimized, net_onnx, net_desk, tmp_path):
     desk = net_desk(tmp_path)
     np.testing.assert_allclose(answers(optimized, desk), answers(net_onnx, desk), atol=1e-4)
     ops = [{node.op_type for node in load(one.path).graph} for one in (net_onnx, optimized)]

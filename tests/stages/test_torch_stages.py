@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from deploypipe.compress.torch_model import TorchModel
+from deploypipe.compress.training import accuracy
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import digest_tree
@@ -132,7 +134,7 @@ def test_what_is_for_images_is_refused_for_arrays(net_data):
         Train(shift=1).work(net_data)
 
 
-def test_pruning_masks_whole_channels_and_tells_each_group(net_pruned):
+def test_pruning_masks_whole_channels_and_tells_each_group(net_pruned, net_data):
     model = TorchModel.load(net_pruned.path)
     notes = net_pruned.notes
     sizes = {group["name"]: (group["before"], group["after"]) for group in notes["groups"]}
@@ -147,6 +149,10 @@ def test_pruning_masks_whole_channels_and_tells_each_group(net_pruned):
     assert len(notes["changes"]) + len(notes["refusals"]) == 2
     assert model.masks
     assert zeros_under_masks(model)
+    stored = load_file(net_pruned.path / "weights.safetensors")
+    loaded = model.module.state_dict()
+    assert all(torch.equal(value, stored[name]) for name, value in loaded.items())
+    assert notes["accuracy"] == accuracy(model.module, net_data.split("validation"))
 
 
 def test_a_model_without_prunable_channels_is_refused(net_desk, tmp_path):
