@@ -45,7 +45,7 @@ def choose(
     """
     if not groups:
         return []
-    scores = [_relative(criterion.score(group, parameters)) for group in groups]
+    scores = score_groups(groups, parameters, criterion)
     choices = []
     for group, score, survivors in zip(groups, scores, _survivors(scores, amount), strict=True):
         least = max(math.ceil(group.channels * floor / round_to - 1e-9), 1) * round_to
@@ -65,8 +65,12 @@ def _survivors(scores: Sequence[np.ndarray], amount: float) -> list[int]:
     return [int(count) for count in np.bincount(owner[stay], minlength=len(scores))]
 
 
-def _relative(score: np.ndarray) -> np.ndarray:
-    return score / max(float(score.mean()), 1e-12)
+def score_groups(
+    groups: Sequence[ChannelGroup], parameters: Mapping[str, np.ndarray], criterion: Criterion
+) -> list[np.ndarray]:
+    """Each group's scores over their mean, float64 [channels]."""
+    scores = [criterion.score(group, parameters) for group in groups]
+    return [score / max(float(score.mean()), 1e-12) for score in scores]
 
 
 def masks_of(choices: Iterable[Choice], parameters: Iterable[str]) -> list[Mask]:

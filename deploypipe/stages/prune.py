@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar
 from deploypipe.compress import CRITERIA, Criterion
 from deploypipe.compress.criteria.l2 import L2
 from deploypipe.compress.masks import apply_masks
-from deploypipe.compress.ranking import Choice, choose, masks_of
+from deploypipe.compress.ranking import Choice, choose, masks_of, score_groups
 from deploypipe.compress.torch_model import TorchModel
 from deploypipe.compress.training import accuracy
+from deploypipe.compress.widths import fill_blocks
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
@@ -22,11 +23,17 @@ from deploypipe.stages import Desk, Stage, Work
 
 @dataclass(frozen=True)
 class Prune(Stage):
-    """Rank all channels of all groups at once and mask the least important ``amount`` of them."""
+    """Rank all channels of all groups at once and mask the least important ``amount`` of them.
+
+    Every group keeps a multiple of ``round_to`` channels; every tensor wider than ``narrow`` keeps a
+    multiple of ``block``.
+    """
 
     amount: float = 0.5
     floor: float = 0.1
     round_to: int = 8
+    block: int = 1
+    narrow: int = 8
     criterion: Annotated[Criterion, OneOf(CRITERIA)] = L2()
 
     takes: ClassVar[Kind] = Kind.TORCH
@@ -39,8 +46,9 @@ class Prune(Stage):
             raise ValueError(f"amount must be in (0, 1), got {self.amount}")
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor must be in [0, 1], got {self.floor}")
-        if self.round_to < 1:
-            raise ValueError(f"round_to must be at least 1, got {self.round_to}")
+        for name, value in (("round_to", self.round_to), ("block", self.block)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
     def work(self, data: Data) -> Work:
         validation = len(data.split("validation"))
@@ -62,6 +70,8 @@ class Prune(Stage):
         state = {name: value.detach().numpy() for name, value in model.module.named_parameters()}
         how = {"amount": self.amount, "floor": self.floor}
         choices = choose(groups, state, self.criterion, **how, round_to=self.round_to)
+        scores = score_groups(groups, state, self.criterion)
+        choices = fill_blocks(choices, scores, state, block=self.block, narrow=self.narrow)
         masks = masks_of(choices, state)
         apply_masks(model.module, masks)
         TorchModel(model.module, model.builder, tuple(masks)).save(desk.out)
