@@ -237,12 +237,7 @@ def test_a_target_that_is_not_here_says_what_to_install(tiny, refused, name):
     refused(tiny.file, "target", "install", code=4)
 
 
-NO_SUCH_PARENT = pytest.mark.xfail(reason="core.files does not explain ENOENT", strict=False)
-
-
-@pytest.mark.parametrize(
-    "out", ["file/out", "file", pytest.param("/proc/nothing/out", marks=NO_SUCH_PARENT)]
-)
+@pytest.mark.parametrize("out", ["file/out", "file", "/proc/nothing/out"])
 def test_an_output_that_cannot_be_written(tiny, call, tmp_path, out):
     (tmp_path / "file").write_text("mine")
     before = sorted(tmp_path.rglob("*"))

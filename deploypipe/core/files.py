@@ -99,7 +99,10 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def explained_os_errors(path: Path) -> Iterator[None]:
-    """Turn "read-only", "no space", "no permission" about ``path`` into a user's error."""
+    """Turn "read-only", "no space", "no permission" about ``path`` into a user's error.
+
+    An error about a file elsewhere, which the block may be reading, passes as it is.
+    """
     reasons = {
         errno.EROFS: "the file system is read-only",
         errno.EACCES: "permission denied",
@@ -109,14 +112,29 @@ def explained_os_errors(path: Path) -> Iterator[None]:
         errno.ENOTDIR: "a file is where a directory should be",
         errno.EEXIST: "a file is in the way",
         errno.EISDIR: "this path is a directory",
+        errno.ENOENT: "a folder above it does not exist and cannot be made",
     }
     try:
         yield
     except OSError as error:
-        if error.errno not in reasons:
+        if error.errno not in reasons or not _concerns(error, path):
             raise
         raise UserError(
             f"cannot write: {reasons[error.errno]}",
             where=str(path),
             then="Give another output path with -o, or free this one; nothing was left behind",
         ) from error
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether an error names ``path``, something below it, or a folder above it; or nothing.
+
+    A missing file below ``path`` is a mistake of ours, not of the user's.
+    """
+    if error.filename is None:
+        return True
+    named, whole = Path(os.fsdecode(error.filename)).absolute(), path.absolute()
+    if error.errno == errno.ENOENT:
+        return named == whole or named in whole.parents
+    # Temporary files lie beside the path.
+    return named == whole or named in whole.parents or whole.parent in named.parents

@@ -32,7 +32,7 @@ class Silent(Progress):
     """Says nothing."""
 
     @contextmanager
-    def task(self, label: str, total: float) -> Iterator[Task]:  # noqa: ARG002
+    def task(self, label: str, total: float) -> Iterator[Task]:
         yield _Nothing()
 
     def say(self, text: str) -> None:

@@ -79,7 +79,7 @@ def compare_accuracy(
 
 
 def _compare_shares(
-    reference: Records, candidate: Records, confidence: float, seed: int
+    reference: Records, candidate: Records, confidence: float, _: int
 ) -> AccuracyComparison:
     was, now, n = reference.scores > 0.5, candidate.scores > 0.5, len(reference)
     lost, won = int((was & ~now).sum()), int((~was & now).sum())

@@ -153,7 +153,7 @@ def _round(
         blocks = [_block(group, runners, generator) for group in needed]
         for group in more:
             if clock() < ends:
-                blocks.append(_block(group, runners, generator))
+                blocks.append(_block(group, runners, generator))  # noqa: PERF401 (takes time)
         return Round(
             opened=tuple(openers),
             blocks=tuple(blocks),

@@ -31,7 +31,7 @@ class Python(Source):
     """
 
     function: str
-    folder: Path = Path(".")
+    folder: Path = Path()
 
     def __post_init__(self) -> None:
         place, colon, name = self.function.rpartition(":")

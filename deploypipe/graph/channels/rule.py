@@ -58,7 +58,7 @@ class Rule:
 
     ops: ClassVar[frozenset[str]] = frozenset()
 
-    def ties(self, node: ir.Node) -> Iterable[Tie | None]:  # noqa: ARG002
+    def ties(self, node: ir.Node) -> Iterable[Tie | None]:
         """Which cells go together.  Axes that appear in no tie are pinned by the engine."""
         return ()
 

@@ -44,7 +44,7 @@ def test_noted_shapes_go_but_the_interface_keeps_its_own(model):
     assert b"N" in to_bytes(model)
     StripMetadata()(model)
     assert model.graph[0].outputs[0].shape is None
-    assert [d for d in model.graph.inputs[0].shape][1] == 2
+    assert list(model.graph.inputs[0].shape)[1] == 2
     assert model.graph.outputs[0].shape is not None
 
 

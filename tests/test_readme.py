@@ -1,0 +1,90 @@
+"""Every command and every file of the README does what it says; its tables are the last results."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+LONG = {"make demo", "make test"}  # the stories run the first in a reduced form; this is the second
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line.partition("#")[0].split() for text in blocks("sh") for line in text.splitlines()]
+    return [words for words in lines if words and " ".join(words) not in LONG]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A user's folder: model.onnx, a recipe, the README's plug-in, the package's models."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "models", folder / "models")
+    (folder / "neg_neg.py").write_text(next(text for text in blocks("python") if "NegNeg" in text))
+    recipe = yaml.safe_load((ROOT / "models" / "digits_resnet20.yaml").read_text())
+    recipe["model"]["build"] = "models/resnet_cifar.py:resnet20"
+    recipe["steps"] = ["export", {"validate": {"seconds": 2, "samples": 64}}]
+    del recipe["budget"]
+    (folder / "RECIPE.yaml").write_text(yaml.safe_dump(recipe))
+    export = ["export", "RECIPE.yaml", "-o", "model.onnx"]
+    assert call(export, folder).returncode == 0
+    return folder
+
+
+def call(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deploypipe.cli", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_commands_of_the_readme_run(workspace):
+    # An untrained model is no faster or slower for certain, so a verdict may be anything but an error.
+    for program, *words in commands():
+        assert program == "deploypipe", program
+        done = call(words, workspace)
+        allowed = (0, 1, 3) if words[0] in ("run", "validate", "bench") else (0,)
+        assert done.returncode in allowed, (words, done.stderr)
+
+
+def test_the_recipe_in_the_readme_is_the_demo():
+    shown = yaml.safe_load(next(text for text in blocks("yaml") if "steps:" in text))
+    recipe = yaml.safe_load((ROOT / "models" / "digits_resnet20.yaml").read_text())
+    assert shown == {key: recipe[key] for key in ("steps", "budget")}
+
+
+def test_the_plug_in_of_the_readme_works(workspace):
+    import onnx
+
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) '
+        "{ a = Neg(x) b = Neg(a) y = Relu(b) }"
+    )
+    onnx.save(model, workspace / "twice.onnx")
+    words = ["optimize", "twice.onnx", "-o", "once.onnx", "--plugin", "neg_neg.py"]
+    assert call([*words, "--passes", "neg-neg,drop-unused"], workspace).returncode == 0
+    assert [node.op_type for node in onnx.load(workspace / "once.onnx").graph.node] == ["Relu"]
+
+
+def test_the_tables_are_those_of_the_last_results():
+    script = [sys.executable, str(ROOT / "scripts" / "update_readme.py"), "--check"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("script", ["export_model", "package_for_edge", "compare_latency"])
+def test_the_scripts_of_the_readme_explain_themselves(script):
+    path = ROOT / "scripts" / f"{script}.py"
+    done = subprocess.run(
+        [sys.executable, str(path), "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "usage" in done.stdout
