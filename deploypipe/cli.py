@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +30,9 @@ app = typer.Typer(
 
 STOPPED = 130
 """Exit code after Ctrl-C, as a shell gives it."""
+
+OUR_BUG = 70
+"""Exit code beside a traceback; 1 would look like a failed gate."""
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 """click's error for a wrong command line; which click, is typer's choice."""
@@ -63,6 +67,9 @@ def main() -> None:
         _fail(_usage(error), 2, as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
+    except Exception:
+        traceback.print_exc()
+        _fail("That is a bug of deploypipe: please report what stands above.", OUR_BUG, as_json)
     if code == STOPPED:
         _fail("Stopped. Finished stages are kept: run the same command to go on.", code, as_json)
     sys.exit(code or 0)

@@ -266,7 +266,7 @@ def _check_chain(steps: Sequence[Step], kind: Kind) -> None:
             raise UserError(
                 "a bundle carries its verdict",
                 where=step.where,
-                then="Put a validate step before it",
+                then="Put a validate step right before it",
             )
-        judged = judged or step.name == "validate"
+        judged = step.name == "validate"  # a step after it would ship what nobody judged
         kind = step.stage.gives

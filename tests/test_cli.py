@@ -266,3 +266,11 @@ def test_plan_writes_nothing(tiny, call, tmp_path, monkeypatch):
     assert call("plan", tiny.file, "--json").code == 0
     assert everything(tmp_path) == before
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bug_of_ours_shows_its_traceback_and_has_its_own_exit_code(monkeypatch, call):
+    monkeypatch.setattr("deploypipe.catalogue.catalogue", lambda kind: 1 / 0)
+    said = call("list")
+    assert said.code == 70
+    assert "ZeroDivisionError" in said.err
+    assert "bug of deploypipe" in said.err
