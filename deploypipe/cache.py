@@ -7,7 +7,7 @@
 The folder is made under another name and renamed when everything is in it, so that a run that is
 killed leaves nothing that could be taken for a result.  The key covers all that the result depends
 on: the stage and its options, the input's and the reference's content, the data, the seed, the
-target, and the versions that matter.
+target, the processor's instruction sets, and the versions that matter.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import deploypipe
 from deploypipe.core import options
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json, digest_json, explained_os_errors, sha256_file
-from deploypipe.runtime import TARGETS, host
+from deploypipe.runtime import TARGETS, Target, host
 from deploypipe.stages import STAGES, Desk, Stage
+from deploypipe.validate.verdict import Outcome
+
+PACKAGES = ("deploypipe", "onnxruntime", "onnx")
+"""Packages whose versions every result depends on."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,23 @@ class Cache:
             os.close(self._lock)  # the lock goes with it
 
     def find(self, name: str, key: str, parent: Artifact | None) -> Entry | None:
-        """The finished stage with this key, if its content is still what it was."""
+        """The finished stage with this key, if its content is still what it was.
+
+        An undecided verdict is not taken: its advice is to measure again, and the next run does.
+        """
+        entry = self._read(name, key, parent)
+        return None if entry is None or _undecided(entry.artifact) else entry
+
+    def _read(self, name: str, key: str, parent: Artifact | None) -> Entry | None:
         folder = self._folder(name, key)
         try:
             text = json.loads((folder / "artifact.json").read_text())
             path = folder / "artifact" / text["file"]
             if text["key"] != key or not path.exists():
                 return None
-            artifact = Artifact.of(Kind(text["kind"]), path, text["made_by"], parent, text["notes"])
+            data = [folder / "artifact" / file for file in text["data"]]
+            how = {"parent": parent, "notes": text["notes"], "data": data}
+            artifact = Artifact.of(Kind(text["kind"]), path, text["made_by"], **how)
             if artifact.digest != text["digest"]:
                 return None
             return Entry(artifact, text["seconds"], text["made"], text["options"])
@@ -101,7 +113,8 @@ class Cache:
             text = {
                 "key": key,
                 "kind": artifact.kind,
-                "file": artifact.path.relative_to(folder / "artifact").as_posix(),
+                "file": artifact.path.relative_to(desk.out).as_posix(),
+                "data": [_inside(file, desk.out) for file in artifact.data],
                 "made_by": artifact.made_by,
                 "notes": dict(artifact.notes),
                 "digest": artifact.digest,
@@ -110,7 +123,7 @@ class Cache:
                 "options": options.values_of(stage),
             }
             (folder / "artifact.json").write_text(json.dumps(text, indent=1))
-        entry = self.find(name, key, source if source.digest else None)
+        entry = self._read(name, key, source if source.digest else None)
         assert entry is not None, f"{name} changed while it was kept"
         return entry
 
@@ -123,7 +136,7 @@ class Cache:
                 (folder / "artifact").mkdir(parents=True)
                 yield folder
                 _sync(folder)
-                if final.exists():  # damaged, or find() would have taken it
+                if final.exists():  # damaged or undecided, or find() would have taken it
                     shutil.rmtree(final)
                 folder.rename(final)
         finally:
@@ -140,7 +153,7 @@ def key_of(stage: Stage, source: Artifact, desk: Desk) -> str:
         "stage": STAGES.name_of(stage),
         "version": stage.version,
         "options": options.values_of(stage),
-        "plugins": sorted(_plugins(stage)),
+        "plugins": sorted(_plugins([stage, desk.target])),
         "source": [source.digest, source.kind],
         "ancestors": _digests(source) if stage.measures else [],
         "reference": reference.digest if reference else None,
@@ -149,25 +162,41 @@ def key_of(stage: Stage, source: Artifact, desk: Desk) -> str:
         "target": TARGETS.spec(desk.target),
         "seed": desk.seed,
         "budget": dict(desk.budget) if stage.measures else None,
-        "name": desk.name if stage.gives is Kind.BUNDLE else None,
-        "versions": {name: _version(name) for name in ("onnxruntime", "onnx", *stage.packages)},
-        "deploypipe": deploypipe.__version__,
+        "manifest": _manifest(source, desk) if stage.gives is Kind.BUNDLE else None,
+        "versions": {name: _version(name) for name in (*PACKAGES, *stage.packages)},
+        "flags": host()["flags"],  # they choose the kernels, and so what fuses and how it rounds
         "host": host() if stage.measures else None,
     }
     return digest_json(facts)
 
 
+def _manifest(source: Artifact, desk: Desk) -> Json:
+    """What a bundle's manifest tells beside its files; the same model may get another verdict."""
+    verdict = digest_json(source.nearest("verdict"))
+    return [desk.name, desk.data.classes, verdict, host()]
+
+
 def _plugins(thing: object) -> set[str]:
-    """Content of the files from outside the package that a stage and its options come from."""
+    """Content of the files from outside the package that things and their options come from."""
     if isinstance(thing, list | tuple):
         return set().union(*map(_plugins, thing))
-    if not dataclasses.is_dataclass(thing) and not isinstance(thing, Stage):
+    if not dataclasses.is_dataclass(thing) and not isinstance(thing, Stage | Target):
         return set()
     cls = type(thing)
-    own = cls.__module__.partition(".")[0] == deploypipe.__name__
+    own = cls.__module__.partition(".")[0] == __package__
     file = None if own else inspect.getsourcefile(cls)
     found = {sha256_file(Path(file))} if file else set()
     return found | _plugins([getattr(thing, name) for name in options.model_of(cls).model_fields])
+
+
+def _undecided(artifact: Artifact) -> bool:
+    verdict = artifact.notes.get("verdict") or {}
+    return bool(verdict.get("outcome") == Outcome.UNDECIDED)
+
+
+def _inside(file: Path, folder: Path) -> str:
+    """The relative path; files of external data come with their links resolved."""
+    return file.resolve().relative_to(folder.resolve()).as_posix()
 
 
 def _digests(artifact: Artifact | None) -> list[str]:

@@ -45,7 +45,9 @@ Set = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        metavar="SPEC", help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml"
+        metavar="SPEC",
+        help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml, which keeps calibration "
+        "and validation apart: quantize and validate take the same samples of a source.",
     ),
 ]
 Samples = Annotated[int | None, typer.Option(help="Use only so many samples.")]

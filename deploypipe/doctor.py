@@ -11,6 +11,7 @@ from deploypipe.core.options import build
 from deploypipe.core.shelf import EXTRA_OF
 from deploypipe.pipeline import plan
 from deploypipe.runtime import TARGETS, host
+from deploypipe.runtime.onnx_runtime import clashing_builds
 
 
 def examine(recipe: Path | None = None) -> dict[str, Json]:
@@ -20,6 +21,7 @@ def examine(recipe: Path | None = None) -> dict[str, Json]:
     """
     found: dict[str, Json] = {
         "host": host(),
+        "onnxruntime_builds": clashing_builds() or "no clash",
         "targets": {name: _target(name) for name in TARGETS.names()},
         "extras": {module: _extra(module) for module in EXTRA_OF},
         "exit_code": 0,

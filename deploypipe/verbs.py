@@ -19,20 +19,22 @@ import numpy as np
 
 from deploypipe.bundle.pack import pack
 from deploypipe.bundle.verify import verify
+from deploypipe.core import shelf
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json, writing
 from deploypipe.core.options import check
 from deploypipe.core.progress import Progress, Silent
-from deploypipe.core.shelf import load_plugins
-from deploypipe.data import Data, open_data, open_samples
+from deploypipe.core.tensors import fixed_batch
+from deploypipe.data import Data, Split, open_data, open_samples
 from deploypipe.graph.files import data_files, load, save
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.graph.stats import stats
 from deploypipe.pipeline import plan
-from deploypipe.recipe import read_recipe
+from deploypipe.recipe import load_plugins, read_recipe
 from deploypipe.runtime import TARGETS, Target
 from deploypipe.stages import STAGES, Desk, Stage
+from deploypipe.stages._batch import batch_of
 from deploypipe.stages.bundle import Bundle
 from deploypipe.validate.feeds import random_feeds, sample_feeds
 from deploypipe.validate.files import compare_file_latency, opener
@@ -45,33 +47,52 @@ from deploypipe.validate.verdict import Budget, Outcome
 class Settings:
     """What most verbs need: samples, a target and where progress goes.
 
-    ``data`` is ``source:argument``, or a recipe (``.yaml``) whose ``data`` section is taken.
+    ``data`` is a recipe (``.yaml``), whose ``data`` and ``plugins`` are taken, or
+    ``source:argument``, all of which then serves both to calibrate and to validate; with
+    ``calibration``, so many of its samples are only for calibration and never validated on.
+    ``samples`` limits the split that a verb uses: calibration to quantize, else validation.
     """
 
     data: object = None
     samples: int | None = None
     target: object = "cpu"
     progress: Progress | None = None
+    calibration: int | None = None
 
-    def open_data(self) -> Data | None:
-        """The samples, or None where none were given."""
+    def open_data(self, use: str = "validation") -> Data | None:
+        """The samples, or None where none were given; ``use`` is the split that is limited.
+
+        Raises:
+            UserError: there are not so many samples, or the data are wrong.
+        """
         if self.data is None:
             return None
         if isinstance(self.data, str) and self.data.endswith((".yaml", ".yml")):
-            file = Path(self.data)
-            return open_data(read_recipe(file).data, "data", file.absolute().parent, self.progress)
-        return open_samples(self.data, samples=self.samples, progress=self.progress)
+            return self._of_recipe(Path(self.data), use)
+        apart = self.calibration or 0
+        how: dict[str, Any] = {"calibration": apart, "progress": self.progress}
+        return open_samples(self.data, samples=self.samples, **how)
 
-    def need_data(self) -> Data:
-        """The samples.
+    def need_data(self, use: str = "validation") -> Data:
+        """The samples, as :meth:`open_data` gives them.
 
         Raises:
             UserError: none were given.
         """
-        data = self.open_data()
+        data = self.open_data(use)
         if data is None:
             raise UserError("samples are needed", where="--data", then="Give source:argument")
         return data
+
+    def _of_recipe(self, file: Path, use: str) -> Data:
+        recipe, folder = read_recipe(file), file.absolute().parent
+        load_plugins(recipe, folder)
+        data = open_data(recipe.data, "data", folder, self.progress)
+        own = self.calibration if use == "calibration" else None
+        limit = self.samples if own is None else own
+        if limit is None:
+            return data
+        return replace(data, splits={**data.splits, use: data.split(use).first(limit)})
 
     def open_target(self) -> Target:
         """The target, from its spec."""
@@ -87,14 +108,14 @@ def optimize_model(
 ) -> Json:
     """Run graph passes; the outputs are compared on the samples, or on random inputs."""
     for plugin in plugins:
-        load_plugins(plugin, "--plugin")
+        shelf.load_plugins(plugin, "--plugin")
+    data = settings.open_data()  # with the plug-ins of its recipe
     given = {} if passes is None else {"passes": list(passes)}
     stage: Any = STAGES.build({"optimize": given}, "")
-    data = settings.open_data()
-    split = data.split("validation") if data else None
-    feeds = split.batch(range(min(8, len(split)))).inputs if split else None
     _apart(file, out)
-    outcome = stage.apply(file, feeds, settings.open_target())
+    target = settings.open_target()
+    feeds = _feeds(file, data.split("validation"), target) if data else None
+    outcome = stage.apply(file, feeds, target)
     save(outcome.model, out)
     return {
         "output": str(out),
@@ -107,9 +128,12 @@ def optimize_model(
 def quantize_model(
     file: Path, out: Path, settings: Settings, options: Mapping[str, Json] | None = None
 ) -> Json:
-    """Quantize to int8 with the samples as calibration data."""
+    """Quantize to int8 with the samples as calibration data.
+
+    ``data`` of the answer holds notes on them, such as that validation has the same ones.
+    """
+    data = settings.need_data("calibration")
     stage = STAGES.build({"quantize": dict(options or {})}, "")
-    data = settings.need_data()
     stage.work(data)
     _apart(file, out)
     made = _one_stage(stage, _onnx(file), out, data, settings)
@@ -118,6 +142,7 @@ def quantize_model(
         "bytes": {"before": file.stat().st_size, "after": out.stat().st_size},
         "changes": made["changes"],
         "refusals": made["refusals"],
+        "data": list(data.notes),
         "notes": {key: value for key, value in made.items() if key not in ("changes", "refusals")},
     }
 
@@ -129,10 +154,13 @@ def validate_models(
     budget: Mapping[str, float] | None = None,
     options: Mapping[str, Json] | None = None,
 ) -> Json:
-    """Compare two files: accuracy, latency, drift, verdict; the sections of a report."""
+    """Compare two files: accuracy, latency, drift, verdict; the sections of a report.
+
+    ``data.notes`` say so, to the progress as well, where calibration has the same samples.
+    """
     limits = check(Budget, dict(budget or {}), "--budget")
-    stage = STAGES.build({"validate": dict(options or {})}, "")
     data = settings.need_data()
+    stage = STAGES.build({"validate": dict(options or {})}, "")
     stage.work(data)
     desk = _desk(data, settings)
     with tempfile.TemporaryDirectory() as folder:
@@ -143,7 +171,9 @@ def validate_models(
             budget=limits.model_dump(mode="json"),
         )
         made = stage.run(_onnx(candidate, "candidate"), desk)
-    return dict(made.notes)
+    for note in data.notes:
+        desk.progress.say(f"data: {note}")
+    return {"data": data.describe(), **made.notes}
 
 
 def bench_models(
@@ -175,7 +205,8 @@ def bench_models(
         return {**found, "margin": margin, "answer": answer, "why": check.why, **latency.to_json()}
     with target.open(files[0]) as session:
         specs = session.inputs
-    feeds = sample_feeds(samples, batch) if samples else random_feeds(specs, batch=batch)
+    size = fixed_batch(specs) or batch
+    feeds = sample_feeds(samples, size) if samples else random_feeds(specs, batch=size)
     timing = time_many({"model": opener(target, files[0])}, feeds, **how)["model"]
     return {**found, **timing.to_json()}
 
@@ -189,24 +220,44 @@ def export_model(
     args: Mapping[str, Json] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Json:
-    """Export a torch model: a recipe's, or ``FILE.py:FUNCTION`` with samples or input shapes."""
-    stage = STAGES.build("export")
-    torch_source = importlib.import_module("deploypipe.stages._torch_source").TorchSource
+    """Export a torch model: a recipe's, or ``FILE.py:FUNCTION`` with samples or input shapes.
+
+    A recipe's model is exported as it came, for the recipe's target; ``changes`` name the steps
+    before the export that were not run.
+    """
     if source.endswith((".yaml", ".yml")):
-        planned = plan(Path(source))
-        first, data = planned.source, planned.data
-        if first.kind is not Kind.TORCH:
-            raise UserError("the recipe's model is an ONNX file already", where=source)
-        stage = next((s.stage for s in planned.steps if s.name == "export"), stage)
-    else:
-        place, _, function = source.rpartition(":")
-        build = f"{Path(place).absolute()}:{function}" if place.endswith(".py") else source
-        first = torch_source(build, dict(args or {}), str(weights) if weights else None)
-        data = settings.open_data() or _random_data(shapes)
+        return _export_recipe(Path(source), out, settings)
+    torch_source = importlib.import_module("deploypipe.stages._torch_source").TorchSource
+    place, _, function = source.rpartition(":")
+    build = f"{Path(place).absolute()}:{function}" if place.endswith(".py") else source
+    first = torch_source(build, dict(args or {}), str(weights) if weights else None)
+    with tempfile.TemporaryDirectory() as folder:
+        data = settings.open_data() or _random_data(shapes, Path(folder))
         first.try_out(data, settings.open_target())
+        return _export(first, STAGES.build("export"), out, data, settings)
+
+
+def _export_recipe(file: Path, out: Path, settings: Settings) -> dict[str, Json]:
+    planned = plan(file)
+    if planned.source.kind is not Kind.TORCH:
+        raise UserError("the recipe's model is an ONNX file already", where=str(file))
+    found = next((step.stage for step in planned.steps if step.name == "export"), None)
+    stage = found or STAGES.build("export")
+    settings = replace(settings, target=planned.target)
+    made = _export(planned.source, stage, out, planned.data, settings)
+    skipped = [step.name for step in planned.steps if step.stage.gives is Kind.TORCH]
+    if not skipped:
+        return made
+    told = f"not run: the recipe's {', '.join(skipped)}; this is the model as it came"
+    return {**made, "changes": [*made["changes"], told]}
+
+
+def _export(
+    source: Stage, stage: Stage, out: Path, data: Data, settings: Settings
+) -> dict[str, Json]:
     with tempfile.TemporaryDirectory() as folder:
         desk = replace(_desk(data, settings), out=Path(folder))
-        made = first.run(Artifact(Kind.TORCH, Path(), "nothing"), desk)
+        made = source.run(Artifact(Kind.TORCH, Path(), "nothing"), desk)
         notes = _one_stage(stage, made, out, data, settings)
     return {"output": str(out), "bytes": out.stat().st_size, **notes}
 
@@ -274,7 +325,12 @@ def _desk(data: Data, settings: Settings) -> Desk:
 def _onnx(file: Path, made_by: str = "file") -> Artifact:
     if not Path(file).is_file():
         raise UserError("no such model file", where=str(file))
-    return Artifact.of(Kind.ONNX, Path(file), made_by)
+    return Artifact.of(Kind.ONNX, Path(file), made_by, data=data_files(Path(file)).values())
+
+
+def _feeds(file: Path, split: Split, target: Target) -> dict[str, np.ndarray]:
+    """A few samples, or as many as the model was exported for."""
+    return split.batch(range(batch_of(file, target, split) or min(8, len(split)))).inputs
 
 
 def _apart(file: Path, out: Path) -> None:
@@ -282,8 +338,8 @@ def _apart(file: Path, out: Path) -> None:
         raise UserError("the output is the input", where=str(out), then="Give another path with -o")
 
 
-def _random_data(shapes: Mapping[str, Sequence[int]] | None) -> Data:
-    """Ten random samples per input, from shapes without the batch."""
+def _random_data(shapes: Mapping[str, Sequence[int]] | None, folder: Path) -> Data:
+    """Ten random samples per input, from shapes without the batch, which lie in ``folder``."""
     if not shapes:
         raise UserError(
             "the shape of the input is not known",
@@ -292,10 +348,8 @@ def _random_data(shapes: Mapping[str, Sequence[int]] | None) -> Data:
         )
     generator = np.random.default_rng(0)
     sizes = {name: (10, *shape) for name, shape in shapes.items()}
-    arrays = {name: generator.standard_normal(s).astype("float32") for name, s in sizes.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "random.npz"
-        np.savez(file, allow_pickle=False, **arrays)
-        data = open_samples(f"npz:{file}")
-        data.split("validation").batch(range(10))
-    return data
+    arrays: dict[str, Any] = {
+        name: generator.standard_normal(size).astype("float32") for name, size in sizes.items()
+    }
+    np.savez(folder / "random.npz", **arrays)
+    return open_samples(f"npz:{folder / 'random.npz'}")

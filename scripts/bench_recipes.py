@@ -4,7 +4,7 @@ Runs a recipe (finished stages are taken from its folder), then times and scores
 interleaved run, on the same samples:
 
     original                      the exported fp32 model
-    onnxruntime quantize_static   its defaults for this processor: U8S8, per channel, min-max
+    onnxruntime quantize_static   U8S8 and per channel, as its documents advise; the rest default
     without space-to-depth        ours without the passes slice-pad-to-conv and space-to-depth
     deploypipe                    what the recipe ships
 
@@ -14,6 +14,7 @@ interleaved run, on the same samples:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shlex
@@ -28,13 +29,14 @@ import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 import deploypipe
-from deploypipe.core.artifact import Artifact, Kind
+from deploypipe.core.artifact import Kind
 from deploypipe.core.files import write_text
 from deploypipe.core.progress import for_stderr
 from deploypipe.data import Data
+from deploypipe.graph import PASSES
 from deploypipe.pipeline import Plan, Result
 from deploypipe.runtime import host
-from deploypipe.stages import STAGES, Desk
+from deploypipe.stages import Desk
 from deploypipe.validate.accuracy import compare_accuracy, record
 from deploypipe.validate.drift import measure_drift
 from deploypipe.validate.feeds import sample_feeds
@@ -42,7 +44,9 @@ from deploypipe.validate.files import opener
 from deploypipe.validate.latency import time_many
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "scripts" / "results"
 RECIPES = {"digits": "models/digits_resnet20.yaml", "cifar10": "models/cifar10_resnet56.yaml"}
+LAYOUT = ("slice-pad-to-conv", "space-to-depth")
 QUICK = ["steps.train.epochs=3", "steps.distill.epochs=3", "steps.validate.seconds=6"]
 
 
@@ -72,14 +76,16 @@ def peer(result: Result, planned: Plan, folder: Path) -> Path:
 
 
 def without_packing(result: Result, planned: Plan, folder: Path) -> Path:
-    """Ours from the same export, optimized without the two layout passes."""
-    exported = [e.artifact for e in result.entries if e.artifact.made_by == "export"][-1]
-    artifact: Artifact = exported
-    for step in ("optimize", "quantize"):
-        out = folder / step / "artifact"
+    """Ours from the same export and with the same options, but for the two layout passes."""
+    artifact = [e.artifact for e in result.entries if e.artifact.made_by == "export"][-1]
+    stages = {step.name: step.stage for step in planned.steps}
+    plain = [one for one in stages["optimize"].also if PASSES.name_of(one) not in LAYOUT]
+    stages["optimize"] = dataclasses.replace(stages["optimize"], also=tuple(plain))
+    for name in ("optimize", "quantize"):
+        out = folder / name / "artifact"
         out.mkdir(parents=True)
-        desk = Desk(out, planned.data, None, planned.target, 0, for_stderr())
-        artifact = STAGES.build(step).run(artifact, desk)
+        desk = Desk(out, planned.data, None, planned.target, planned.recipe.seed, for_stderr())
+        artifact = stages[name].run(artifact, desk)
     return artifact.path
 
 
@@ -106,6 +112,7 @@ def measure(
     timings = time_many(openers, sample_feeds(split), rounds=9, budget_seconds=seconds)
     found: list[dict[str, object]] = []
     records = {}
+    spent = round(time.monotonic() - start, 1)  # all methods take turns in one measurement
     for method, path in files.items():
         with planned.target.open(path) as session:
             records[method] = record(session, split)
@@ -128,7 +135,7 @@ def measure(
                 "method": method,
                 "metric": metric,
                 "value": float(value),
-                "seconds": round(time.monotonic() - start, 1),
+                "seconds": spent,
                 "seed": planned.recipe.seed,
             }
             for metric, value in finite.items()
@@ -163,19 +170,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=["digits"], help="digits, cifar10")
     parser.add_argument("--quick", action="store_true", help="digits with few epochs, kept nowhere")
     given = parser.parse_args()
-    found: list[dict[str, object]] = []
     for name in ["digits"] if given.quick else given.names:
         recipe = Path(RECIPES[name])
-        planned = deploypipe.plan(ROOT / recipe, QUICK if given.quick else ())
+        changes = QUICK if given.quick else ()
+        planned = deploypipe.plan(ROOT / recipe, changes)
         out = ROOT / "out" / (f"{name}-quick" if given.quick else name)
-        printed = run_as_a_user(recipe, out, QUICK if given.quick else ())
+        printed = run_as_a_user(recipe, out, changes)
         result = deploypipe.run(planned, out, for_stderr(), printed.partition("\n")[0][2:])
-        found += rows(name, planned, result, 8 if given.quick else 60)
+        found = rows(name, planned, result, 8 if given.quick else 60)
+        print(table(found))
         if not given.quick:
-            write_text(ROOT / "scripts" / "results" / f"{name}.txt", printed)
-    print(table(found))
-    if not given.quick:
-        keep(found)
+            keep(name, printed, found)
 
 
 def run_as_a_user(recipe: Path, out: Path, changes: Sequence[str]) -> str:
@@ -195,15 +200,15 @@ def run_as_a_user(recipe: Path, out: Path, changes: Sequence[str]) -> str:
     return f"$ {shlex.join(['deploypipe', *words])}\n{done.stdout}"
 
 
-def keep(found: list[dict[str, object]]) -> None:
-    """Replace the experiments of this run in the results, and leave the others."""
-    path = ROOT / "scripts" / "results" / "recipes.json"
-    ran = {row["experiment"] for row in found}
-    old = json.loads(path.read_text())["rows"] if path.is_file() else []
-    kept = [row for row in old if row["experiment"] not in ran]
-    command = shlex.join(["python", "scripts/bench_recipes.py", *sys.argv[1:]])
-    text = {"environment": host(), "command": command, "rows": kept + found}
-    write_text(path, json.dumps(text, indent=1) + "\n")
+def keep(name: str, printed: str, found: list[dict[str, object]]) -> None:
+    """Keep what the recipe printed, and the measurements with the machine that made them."""
+    text = {
+        "environment": host(),
+        "command": f"python scripts/bench_recipes.py {name}",
+        "rows": found,
+    }
+    write_text(RESULTS / f"recipes_{name}.json", json.dumps(text, indent=1) + "\n")
+    write_text(RESULTS / f"recipes_{name}.txt", printed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Is A at most 5 % slower than B?  Interleaved, with an interval; exit code 0 no, 1 yes, 3 unclear.
+"""Is A at most 5 % slower than B?  Interleaved, with an interval; exit code 0 yes, 1 no, 3 unclear.
 
 python scripts/compare_latency.py candidate.onnx baseline.onnx
 """

@@ -21,11 +21,13 @@ RESULTS = ROOT / "scripts" / "results"
 
 def block(name: str) -> str:
     """The text between the markers of a block."""
-    found = json.loads((RESULTS / "recipes.json").read_text())
     if name == "recipes":
-        return table(found["rows"])
+        files = (RESULTS / "recipes_digits.json", RESULTS / "recipes_cifar10.json")
+        return table([row for file in files for row in json.loads(file.read_text())["rows"]])
     experiment = {"demo": "digits", "cifar": "cifar10"}[name]
-    return "```\n" + (RESULTS / f"{experiment}.txt").read_text().strip() + "\n```"
+    printed = (RESULTS / f"recipes_{experiment}.txt").read_text()
+    lines = [line.rstrip() for line in printed.strip().splitlines()]
+    return "\n".join(["```", *lines, "```"])
 
 
 def updated(text: str) -> str:

@@ -19,6 +19,8 @@ from deploypipe.cache import Cache, key_of
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Silent
+from deploypipe.core.shelf import load_file
+from deploypipe.runtime import host
 from deploypipe.runtime.targets.cpu import Cpu
 from deploypipe.stages import Desk, Stage
 
@@ -32,11 +34,15 @@ class Copy(Stage):
     takes: ClassVar[Kind] = Kind.ONNX
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
+    notes: ClassVar[dict[str, object]] = {}
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         path = desk.out / "model.onnx"
         path.write_text(self.text)
-        return Artifact.of(Kind.ONNX, path, "copy", source, {"changes": ["copied"]})
+        data = path.with_name("weights.bin")
+        data.write_text("weights")
+        notes = {"changes": ["copied"], **self.notes}
+        return Artifact.of(Kind.ONNX, path, "copy", source, notes, data=[data])
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class Packs(Copy):
 
 
 @dataclass(frozen=True)
+class Undecided(Copy):
+    notes: ClassVar[dict[str, object]] = {"verdict": {"outcome": "UNDECIDED"}}
+
+
+@dataclass(frozen=True)
 class Newer(Copy):
     version: ClassVar[int] = 2
 
@@ -71,6 +82,7 @@ Newer.__module__ = Measures.__module__ = Packs.__module__ = Copy.__module__
 @dataclass(frozen=True)
 class FakeData:
     digest: str = "data"
+    classes: tuple[str, ...] | None = None
 
 
 SOURCE = Artifact(Kind.ONNX, Path("model.onnx"), "source", digest="source")
@@ -117,18 +129,13 @@ def test_the_source_is_in_the_key_by_content_not_by_place():
     assert key_of(Copy(), edited, DESK) != key_of(Copy(), SOURCE, DESK)
 
 
-def test_the_versions_of_packages_are_in_the_key(monkeypatch):
+@pytest.mark.parametrize("package", ["numpy", "onnx", "onnxruntime", "deploypipe"])
+def test_the_versions_of_packages_and_our_own_are_in_the_key(monkeypatch, package):
     before = changed()
-    monkeypatch.setattr(caches, "_version", lambda name: "99" if name == "numpy" else "1")
+    monkeypatch.setattr(caches, "_version", lambda name: "99" if name == package else "1")
     first = changed()
-    monkeypatch.setattr(caches, "_version", lambda name: "98" if name == "numpy" else "1")
+    monkeypatch.setattr(caches, "_version", lambda name: "98" if name == package else "1")
     assert len({before, first, changed()}) == 3
-
-
-def test_our_own_version_is_in_the_key(monkeypatch):
-    before = changed()
-    monkeypatch.setattr(caches.deploypipe, "__version__", "9.9.9")
-    assert changed() != before
 
 
 def test_the_budget_and_the_machine_only_matter_to_what_measures(monkeypatch):
@@ -136,9 +143,33 @@ def test_the_budget_and_the_machine_only_matter_to_what_measures(monkeypatch):
     assert key_of(Copy(), SOURCE, loose) == key_of(Copy(), SOURCE, DESK)
     assert key_of(Measures(), SOURCE, loose) != key_of(Measures(), SOURCE, DESK)
     before = key_of(Copy(), SOURCE, DESK), key_of(Measures(), SOURCE, DESK)
-    monkeypatch.setattr(caches, "host", lambda: {"cpu": "another"})
+    monkeypatch.setattr(caches, "host", lambda: {**host(), "cpu": "another"})
     assert key_of(Copy(), SOURCE, DESK) == before[0]
     assert key_of(Measures(), SOURCE, DESK) != before[1]
+
+
+def test_the_instruction_sets_matter_to_every_result(monkeypatch):
+    before = changed()
+    monkeypatch.setattr(caches, "host", lambda: {**host(), "flags": ["amx_bf16"]})
+    assert changed() != before
+
+
+PLUG_IN = """
+from deploypipe.runtime import Target
+
+class Elsewhere(Target):
+    def missing(self): ...
+    def open(self, model, *, profile=False, optimized=None): ...
+"""
+
+
+def test_the_code_of_the_user_s_target_is_in_the_key(tmp_path):
+    def key(code):
+        (tmp_path / "elsewhere.py").write_text(code)
+        module = load_file(tmp_path / "elsewhere.py", "plugins[0]")
+        return changed(target=module.Elsewhere())
+
+    assert key(PLUG_IN) == key(PLUG_IN) != key(PLUG_IN + "# edited")
 
 
 def test_the_ancestors_matter_to_what_measures():
@@ -152,6 +183,24 @@ def test_the_name_only_matters_to_the_bundle():
     named = dataclasses.replace(DESK, name="yours")
     assert key_of(Copy(), SOURCE, named) == key_of(Copy(), SOURCE, DESK)
     assert key_of(Packs(), SOURCE, named) != key_of(Packs(), SOURCE, DESK)
+
+
+def test_what_the_manifest_tells_matters_to_the_bundle(monkeypatch):
+    def judged(outcome):
+        validated = dataclasses.replace(SOURCE, notes={"verdict": {"outcome": outcome}})
+        return dataclasses.replace(SOURCE, parent=validated)
+
+    def keys(stage):
+        yield key_of(stage, judged("PASS"), DESK)
+        yield key_of(stage, judged("FAIL"), DESK)
+        yield key_of(stage, judged("PASS"), dataclasses.replace(DESK, data=named))
+        with monkeypatch.context() as patch:
+            patch.setattr(caches, "host", lambda: {**host(), "cpu": "another"})
+            yield key_of(stage, judged("PASS"), DESK)
+
+    named = FakeData(classes=("cat", "dog"))
+    assert len(set(keys(Packs()))) == 4
+    assert len(set(keys(Copy()))) == 1
 
 
 def test_the_teacher_is_in_the_key():
@@ -183,8 +232,26 @@ def test_what_was_made_is_found_again(cache):
     assert found.artifact.path.read_text() == "model"
     assert found.artifact.path.parent.name == "artifact"
     assert found.artifact.notes == {"changes": ["copied"]}
+    assert found.artifact.bytes == len("model" + "weights")
     assert found.artifact.parent == SOURCE
     assert found.options == {"text": "model"}
+
+
+def test_an_undecided_verdict_is_made_again(cache):
+    made = make(cache, Undecided())
+    assert made.artifact.notes["verdict"] == {"outcome": "UNDECIDED"}
+    assert cache.find("01-copy", "k" * 64, SOURCE) is None
+    make(cache)
+    assert cache.find("01-copy", "k" * 64, SOURCE).artifact.notes == {"changes": ["copied"]}
+
+
+@pytest.mark.parametrize("place", ["here", "there"])
+def test_a_folder_that_is_a_link_is_fine(tmp_path, monkeypatch, place):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").symlink_to(tmp_path / "here")
+    monkeypatch.chdir(tmp_path)
+    with Cache(Path(place)) as cache:
+        assert make(cache) == cache.find("01-copy", "k" * 64, SOURCE)
 
 
 def test_another_key_finds_nothing(cache):
@@ -199,7 +266,8 @@ def test_another_key_finds_nothing(cache):
     [
         lambda folder: (folder / "artifact" / "model.onnx").write_text("mode1"),
         lambda folder: (folder / "artifact" / "model.onnx").unlink(),
-        lambda folder: (folder / "artifact" / "model.onnx.data").write_text("more"),
+        lambda folder: (folder / "artifact" / "weights.bin").write_text("weight5"),
+        lambda folder: (folder / "artifact" / "weights.bin").unlink(),
         lambda folder: (folder / "artifact.json").unlink(),
         lambda folder: (folder / "artifact.json").write_text('{"key": '),
         lambda folder: (folder / "artifact.json").write_text("{}"),
@@ -207,6 +275,8 @@ def test_another_key_finds_nothing(cache):
         lambda folder: (folder / "artifact.json").write_bytes(b"\xff"),
         lambda folder: _edit(folder, kind="unknown"),
         lambda folder: _edit(folder, digest="0" * 64),
+        lambda folder: _edit(folder, data=[]),
+        lambda folder: _edit(folder, data=None),
     ],
 )
 def test_a_damaged_result_is_refused_and_made_again(cache, damage):

@@ -22,6 +22,14 @@ def test_what_is_missing_is_told_with_how_to_install_it(monkeypatch):
     assert doctor._extra("sklearn") == "not installed: pip install 'deploypipe[demo]'"
 
 
+def test_two_builds_that_overwrite_each_other_are_told_whatever_else_is_ready(monkeypatch):
+    assert examine()["onnxruntime_builds"] == "no clash"
+    monkeypatch.setattr("deploypipe.runtime.onnx_runtime._installed", lambda package: True)
+    found = examine()
+    assert found["targets"]["cpu"] == "ready"
+    assert "overwrite each other" in found["onnxruntime_builds"]
+
+
 def test_a_good_recipe_has_nothing_in_its_way(tiny):
     found = examine(tiny.file)
     assert found["exit_code"] == 0

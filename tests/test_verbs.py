@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from deploypipe.bundle.verify import read_manifest
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import digest_tree
+from deploypipe.core.progress import Silent
+from deploypipe.data.recipe import SHARED
+from deploypipe.graph import PASSES
 from deploypipe.graph.files import load
 from deploypipe.report.schema import read_report
+from deploypipe.runtime import TARGETS
 from deploypipe.verbs import (
     Settings,
     bench_models,
@@ -200,6 +206,122 @@ def test_a_limit_on_samples_is_kept(tiny):
     assert len(settings.need_data().split("validation")) == 7
     with pytest.raises(UserError):
         Settings(f"npz:{tiny.samples}", samples=10**6).need_data()
+
+
+def test_a_limit_holds_for_the_split_of_a_recipe_that_is_used(tiny):
+    settings = Settings(str(tiny.file), samples=60)
+    assert len(settings.need_data().split("validation")) == 60
+    with pytest.raises(UserError, match="60 samples were asked for, the calibration split has 50"):
+        settings.need_data("calibration")
+    few = Settings(str(tiny.file), samples=70, calibration=20)
+    assert len(few.need_data("calibration").split("calibration")) == 20
+    assert len(few.need_data().split("validation")) == 70
+
+
+def test_a_recipe_s_split_is_what_a_quantizer_sees(tiny, tmp_path):
+    settings = Settings(str(tiny.file), samples=20, target=CPU)
+    assert quantize_model(tiny.model, tmp_path / "q.onnx", settings)["notes"]["samples"] == 20
+
+
+PASS = """
+from dataclasses import dataclass
+
+from deploypipe.graph import GraphPass, Outcome
+
+
+@dataclass(frozen=True)
+class Nothing(GraphPass):
+    def call(self, model):
+        return Outcome(model, False, [], ["it did nothing"])
+"""
+
+
+def test_the_plug_ins_of_a_recipe_are_there(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(PASSES, "added", {})
+    tiny.say("do_nothing.py", PASS)
+    tiny.recipe["plugins"] = ["do_nothing.py"]
+    settings = Settings(str(tiny.file), target=CPU)
+    found = optimize_model(tiny.model, tmp_path / "o.onnx", settings, ["do-nothing"])
+    assert "it did nothing" in found["refusals"]
+
+
+def test_samples_that_calibrate_and_judge_are_told(tiny, given, tmp_path):
+    said = []
+    progress = Silent()
+    progress.say = said.append
+    given = replace(given, progress=progress)
+    made = quantize_model(tiny.model, tmp_path / "q.onnx", given)
+    assert made["data"] == [SHARED]
+    found = validate_models(tiny.model, tiny.model, given, {}, {"rounds": 3, "seconds": 0.1})
+    assert found["data"]["notes"] == [SHARED]
+    assert f"data: {SHARED}" in said
+
+
+@pytest.mark.parametrize("of_recipe", [True, False])
+def test_samples_that_are_kept_apart_need_no_word(of_recipe, tiny, tmp_path):
+    spec = str(tiny.file) if of_recipe else f"npz:{tiny.samples}"
+    settings = Settings(spec, target=CPU, calibration=40)
+    made = quantize_model(tiny.model, tmp_path / "q.onnx", settings)
+    assert made["data"] == []
+    assert made["notes"]["samples"] == 40
+    found = validate_models(tiny.model, tiny.model, settings, {}, {"rounds": 3, "seconds": 0.1})
+    assert found["data"]["notes"] == []
+    assert found["accuracy"]["samples"] == (100 if of_recipe else 160)
+
+
+def test_validation_needs_labels_before_any_work(tiny, tmp_path):
+    spec = tiny.save("bare.npz", x=np.zeros((9, 8), np.float32))
+    with pytest.raises(UserError, match="data: the samples of validation have no labels"):
+        validate_models(tiny.model, tmp_path / "none.onnx", Settings(spec))
+
+
+def exported(net_file, net_samples, folder, steps):
+    recipe = {
+        "name": "net",
+        "model": f"{net_file}:net",
+        "data": {"source": f"npz:{net_samples}", "split": {"validation": 20}},
+        "target": {"cpu": {"threads": 2}},
+        "steps": steps,
+    }
+    file = folder / "recipe.yaml"
+    file.write_text(json.dumps(recipe))
+    return export_model(str(file), folder / "net.onnx", BARE)
+
+
+def test_the_steps_that_an_export_of_a_recipe_does_not_run_are_told(
+    net_file, net_samples, tmp_path, monkeypatch
+):
+    opened = []
+    cpu = TARGETS.get("cpu")
+    plain = cpu.open
+    monkeypatch.setattr(cpu, "open", lambda *a, **k: opened.append(a[0]) or plain(*a, **k))
+    steps = [{"train": {"epochs": 1}}, "prune", "export", "optimize"]
+    found = exported(net_file, net_samples, tmp_path, steps)
+    told = "not run: the recipe's train, prune; this is the model as it came"
+    assert found["changes"][-1] == told
+    assert {target.threads for target in opened} == {2}
+
+
+def test_an_export_of_a_recipe_without_training_needs_no_word(net_file, net_samples, tmp_path):
+    (change,) = exported(net_file, net_samples, tmp_path, ["export"])["changes"]
+    assert change.startswith("answers as torch does")
+
+
+def test_random_samples_lie_there_as_long_as_they_are_needed(net_file, tmp_path, monkeypatch):
+    from deploypipe import verbs
+
+    seen, written = [], []
+    plain, savez = verbs._one_stage, np.savez
+
+    def one_stage(stage, source, out, data, settings):
+        seen.append(data.split("validation").source.file.is_file())
+        return plain(stage, source, out, data, settings)
+
+    monkeypatch.setattr(verbs, "_one_stage", one_stage)
+    monkeypatch.setattr(np, "savez", lambda *a, **k: written.append(list(k)) or savez(*a, **k))
+    export_model(f"{net_file}:net", tmp_path / "o.onnx", BARE, shapes={"image": [3, 8, 8]})
+    assert seen == [True]
+    assert written == [["image"]]
 
 
 def test_an_interrupted_verb_leaves_the_older_output(tiny, given, tmp_path, monkeypatch):

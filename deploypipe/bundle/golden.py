@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploypipe.core.errors import IntegrityError, UserError
-from deploypipe.core.tensors import TensorSpec, check_feeds
+from deploypipe.core.tensors import TensorSpec, check_feeds, fixed_batch
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -84,12 +84,10 @@ def answer(run: Run, feeds: Arrays, step: int | None) -> dict[str, Array]:
 
 def step_of(inputs: Sequence[TensorSpec], rows: int) -> int | None:
     """Rows per run: the model's fixed batch if it has one that divides ``rows``."""
-    fixed = [spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], int)]
-    if not fixed:
-        return None
-    if rows % fixed[0]:
-        raise UserError(f"{rows} golden samples do not fill the model's batches of {fixed[0]}")
-    return fixed[0]
+    fixed = fixed_batch(inputs)
+    if fixed and rows % fixed:
+        raise UserError(f"{rows} golden samples do not fill the model's batches of {fixed}")
+    return fixed
 
 
 def relative_difference(expected: Array, given: Array) -> float:

@@ -4,7 +4,9 @@ python run.py                     check every file and replay the golden answers
 python run.py image.npy --top 5   classify a uint8 [H, W, C] image or a ready float32 [C, H, W]
 """
 
+import contextlib
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -22,9 +24,28 @@ def session(manifest: Any) -> Any:
     missing = set(manifest["providers"]) - set(ort.get_available_providers())
     if missing:
         sys.exit(f"this onnxruntime lacks {', '.join(sorted(missing))}")
+    load_libraries(manifest["providers"][0])
     options = ort.SessionOptions()
+    options.intra_op_num_threads = threads(manifest["target"])
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(HERE / manifest["model"], options, manifest["providers"])
+    runner = ort.InferenceSession(HERE / manifest["model"], options, manifest["providers"])
+    if runner.get_providers()[0] != manifest["providers"][0]:
+        sys.exit(f"{manifest['providers'][0]} could not start; its libraries do not load here")
+    return runner
+
+
+def load_libraries(provider: str) -> None:
+    """CUDA and TensorRT as pip installs them; what is not found is printed to stderr."""
+    if provider != "CPUExecutionProvider":
+        with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(ImportError):
+            ort.preload_dlls()
+            importlib.import_module("tensorrt_libs")
+
+
+def threads(target: Any) -> int:
+    """As many as were judged; 0, which is onnxruntime's own choice, if the manifest has none."""
+    given = next(iter(target.values()), None) if isinstance(target, dict) else None
+    return given.get("threads", 0) if isinstance(given, dict) else 0
 
 
 def check(manifest: Any) -> str:

@@ -31,8 +31,7 @@ class Choice:
 
 def choose(
     groups: Sequence[ChannelGroup],
-    parameters: Mapping[str, np.ndarray],
-    criterion: Criterion,
+    scores: Sequence[np.ndarray],
     *,
     amount: float,
     floor: float,
@@ -40,12 +39,12 @@ def choose(
 ) -> list[Choice]:
     """Rank all channels of all groups at once and let the least important ``amount`` of them go.
 
-    The number kept of a group is rounded to the nearest multiple of ``round_to``; it is never
-    below one block, below the share ``floor``, or above the group.
+    ``scores``, one array [channels] per group, come from :func:`score_groups`.  The number kept of
+    a group is rounded to the nearest multiple of ``round_to``; it is never below one block, below
+    the share ``floor``, or above the group.
     """
     if not groups:
         return []
-    scores = score_groups(groups, parameters, criterion)
     choices = []
     for group, score, survivors in zip(groups, scores, _survivors(scores, amount), strict=True):
         least = max(math.ceil(group.channels * floor / round_to - 1e-9), 1) * round_to

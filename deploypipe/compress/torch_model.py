@@ -67,7 +67,11 @@ class Builder:
 
     @property
     def code(self) -> str:
-        """Hex sha256 of the file that the function stands in; empty where there is none."""
+        """Hex sha256 of the file that the function stands in; empty where there is none.
+
+        What that file imports is not in it: which of those files matter is only known by running
+        it.  Whoever edits one of them gives the run another output folder, or edits this file too.
+        """
         holder = self.place.rpartition(":")[0]
         if not holder.endswith(".py"):
             try:

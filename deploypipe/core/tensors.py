@@ -28,6 +28,15 @@ class TensorSpec:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
+def fixed_batch(specs: Sequence[TensorSpec]) -> int | None:
+    """The batch size that a model was exported for; None where any will do.
+
+    Also None where its inputs are fixed at several, which no batch fits.
+    """
+    fixed = {spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], int)}
+    return int(fixed.pop()) if len(fixed) == 1 else None
+
+
 def check_feeds(feeds: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], where: str) -> None:
     """Raise a user's error where arrays and a model's inputs do not fit each other."""
     names = [spec.name for spec in specs]

@@ -102,6 +102,22 @@ class Split:
             raise UserError(f"the batch size must be at least 1, got {size}", where=self.name)
         return self._iterate(size, count)
 
+    def first(self, count: int) -> Split:
+        """The first ``count`` samples, as a split of the same name.
+
+        Raises:
+            UserError: there are not so many.
+        """
+        rows = self.rows[: self._count(count)]
+        return Split(
+            self.name,
+            self.source,
+            rows,
+            self.preprocess,
+            input=self.input,
+            progress=self._progress,
+        )
+
     def decode(self, limit: int | None = None) -> None:
         """Decode the first ``limit`` images now, with progress; :meth:`batches` does so by itself."""
         if self.gives_images:

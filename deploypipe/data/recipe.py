@@ -19,6 +19,12 @@ from deploypipe.data.spec import Spec, source_of
 
 Count = Annotated[int, Field(ge=0)]
 
+SHARED = (
+    "calibration and validation are the same samples, which flatters a model that was calibrated "
+    "on them; a recipe's data.split keeps them apart"
+)
+"""The note of data that were opened without samples of their own for calibration."""
+
 
 class SplitCounts(BaseModel):
     """Samples per split; None is all that are left.  With a source of its own, 0 is all of it."""
@@ -88,6 +94,7 @@ def open_samples(
     *,
     preprocess: Preprocess | None = None,
     samples: int | None = None,
+    calibration: int = 0,
     folder: Path = Path(),
     input: str | None = None,
     seed: int = 0,
@@ -96,23 +103,40 @@ def open_samples(
 ) -> Data:
     """One source without a recipe: ``samples`` of it (default: all) as the split ``validation``.
 
-    ``split("calibration")`` gives the same object, for a command that only calibrates.
+    The split ``calibration`` is the same object, for a command that only calibrates, and ``notes``
+    say so; with ``calibration`` above 0 it is so many samples that are not in ``validation``.
 
     Raises:
         UserError, EnvironmentLacks: as :func:`open_data`.
     """
     source = _opened(spec, where, folder)
-    groups = splits.ordered(source.digests(), seed)
-    wanted = len(source) if samples is None else samples
-    if wanted < 1:
-        raise UserError(f"expected at least 1, got {wanted}", where="--samples")
-    rows, _ = splits.take(groups, wanted, len(source), "--samples")
+    rows = _apart(source, samples, calibration, seed)
     preprocess = preprocess or Preprocess()
-    split = Split("validation", source, rows, preprocess, input=input or "image", progress=progress)
-    _try_out({"validation": split}, where)
-    named = {"validation": split, "calibration": split}
+    how: dict[str, Any] = {"input": input or "image", "progress": progress}
+    made = {name: Split(name, source, r, preprocess, **how) for name, r in rows.items()}
+    _try_out(made, where)
+    notes = source.notes() + ([] if calibration else [SHARED])
     told = SOURCES.spec(source) if isinstance(spec, Source) else spec
-    return Data({"source": told}, named, preprocess, source.classes, source.notes(), seed, where)
+    named = {**made, "calibration": made.get("calibration", made["validation"])}
+    return Data({"source": told}, named, preprocess, source.classes, notes, seed, where)
+
+
+def _apart(
+    source: Source, samples: int | None, calibration: int, seed: int
+) -> dict[str, list[int]]:
+    """Rows of validation and, where any are asked for, of calibration."""
+    if calibration < 0:
+        raise UserError(f"expected at least 0, got {calibration}", where="calibration")
+    total = len(source)
+    groups = splits.ordered(source.digests(), seed)
+    others, groups = splits.take(groups, calibration, total, "calibration")
+    wanted = sum(map(len, groups)) if samples is None else samples
+    if wanted < 1:
+        what = f"expected at least 1, got {wanted}"
+        what += f", for {calibration} of {total} are for calibration" if calibration else ""
+        raise UserError(what, where="--samples")
+    rows = {"validation": splits.take(groups, wanted, total, "--samples")[0]}
+    return rows | ({"calibration": others} if calibration else {})
 
 
 def _opened(spec: object, where: str, folder: Path) -> Source:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -25,10 +24,10 @@ class Outcome(ir.passes.PassResult):
 
 
 class GraphPass(ir.passes.InPlacePass):
-    """Edits the model in place.  Options are the constructor's parameters."""
+    """Edits the model in place.  Options are the constructor's parameters.
 
-    exact: ClassVar[bool] = True
-    """Equal outputs up to the rounding of reordered sums."""
+    The outputs stay equal up to the rounding of reordered sums.
+    """
 
     @abstractmethod
     def call(self, model: ir.Model) -> Outcome:

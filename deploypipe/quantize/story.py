@@ -22,16 +22,15 @@ from deploypipe.quantize.plan import QuantPlan, make_plan
 from deploypipe.quantize.profile import PROFILES, Profile
 from deploypipe.quantize.units import find_units
 
-_ROUNDS = 3
 _NOTHING = QuantPlan((), {}, {}, {})
 
 
 @dataclass
 class Quantized(Outcome):
-    """The quantized model (a copy) with its story.
+    """The quantized model (a copy) with its story; every unit of ``plan`` runs in 8 bits.
 
-    ``notes`` is JSON: calibrator, profile, samples, units planned and fused, the runtime's kernels,
-    the range of every tensor and the whole plan.
+    ``notes`` is JSON: calibrator, profile, samples, units planned at first and fused in the end, the
+    runtime's kernels, the range of every tensor and the whole plan.
     """
 
     plan: QuantPlan = _NOTHING
@@ -72,19 +71,20 @@ def quantize_model(
     tensors = sorted(set(placement.roots.values()))
     seen = observe(model, tensors, feeds, open_session, progress)
     histograms = {name: seen.histograms[root] for name, root in placement.roots.items()}
-    kept = dict(keep_float or {})
-    for _ in range(_ROUNDS):
+    kept, planned = dict(keep_float or {}), len(placement.units)
+    while True:
         plan = make_plan(model, placement, histograms, calibrator, profile)
         result = emit(model, plan)
         checked = audit(result, plan, open_session)
         if not checked.unfused:
             break
+        # Each round keeps at least one more unit in float, so that this ends.
+        assert not checked.unfused.keys() <= kept.keys(), "the audit names no unit of the plan"
         kept.update(checked.unfused)
         placement = place(model, found, kept)
         _check_worth(placement)
-    notes = _notes(plan, checked, seen, histograms, calibrator, profile)
-    refusals = _refusals(model, plan, checked)
-    return Quantized(result, True, _changes(plan), refusals, plan, checked, notes)
+    notes = _notes(plan, planned, checked, seen, histograms, calibrator, profile)
+    return Quantized(result, True, _changes(plan), _refusals(model, plan), plan, checked, notes)
 
 
 def _check_worth(placement: Placement) -> None:
@@ -102,14 +102,15 @@ def _changes(plan: QuantPlan) -> list[str]:
     return [f"{count} {op} in 8 bits" for op, count in sorted(counts.items())]
 
 
-def _refusals(model: ir.Model, plan: QuantPlan, checked: Audit) -> list[str]:
+def _refusals(model: ir.Model, plan: QuantPlan) -> list[str]:
     ops = {node.name or node.outputs[0].name: node.op_type for node in model.graph.all_nodes()}
-    reasons = {**plan.kept_float, **checked.unfused}
-    return [f"{ops.get(name, 'node')} '{name}' stays float: {why}" for name, why in reasons.items()]
+    reasons = plan.kept_float.items()
+    return [f"{ops.get(name, 'node')} '{name}' stays float: {why}" for name, why in reasons]
 
 
 def _notes(
     plan: QuantPlan,
+    planned: int,
     checked: Audit,
     seen: Observation,
     histograms: Mapping[str, Histogram],
@@ -120,8 +121,8 @@ def _notes(
         "calibrator": CALIBRATORS.spec(calibrator),
         "profile": PROFILES.spec(profile),
         "samples": seen.samples,
-        "planned": len(plan.units),
-        "fused": len(plan.units) - len(checked.unfused),
+        "planned": planned,
+        "fused": len(plan.units),
         "kernels": dict(sorted(checked.kernels.items())),
         "ranges": {name: _ranges(plan, name, histograms[name]) for name in plan.tensors},
         "plan": plan.to_json(),

@@ -104,13 +104,14 @@ def _accuracy_remarks(report: Report) -> list[str]:
     paired = report.accuracy
     if paired is None or paired.samples is None:
         return []
-    told = [
-        f"{Score.of(report).name.capitalize()} on {paired.samples:,} samples, both models on the same ones."
-    ]
+    name, samples = Score.of(report).name.capitalize(), words.counted(paired.samples, "sample")
+    told = [f"{name} on {samples}, the same for both models."]
+    if paired.low is not None and paired.high is not None and paired.confidence is not None:
+        sure = words.confidence(paired.confidence, paired.one_sided)
+        told.append(f"Its interval holds{' at each end' if paired.one_sided else ''}{sure}.")
     if paired.flips_to_wrong is not None and paired.flips_to_right is not None:
-        told.append(
-            f"{paired.flips_to_wrong} answers flipped to wrong, {paired.flips_to_right} to right."
-        )
+        answers = words.counted(paired.flips_to_wrong, "answer")
+        told.append(f"{answers} flipped to wrong, {paired.flips_to_right} to right.")
     if paired.mcnemar_p is not None:
         told.append(f"McNemar's p is {words.number(paired.mcnemar_p, 2)}.")
     if paired.provable_margin_points is not None:
@@ -124,11 +125,11 @@ def _latency_remarks(report: Report) -> list[str]:
     if paired is None:
         return []
     facts = [
-        (paired.threads, f"{paired.threads} thread{'' if paired.threads == 1 else 's'}"),
-        (paired.batch, f"batch {paired.batch}"),
-        (paired.rounds, f"{paired.rounds} interleaved rounds"),
+        words.counted(paired.threads, "thread") if paired.threads is not None else "",
+        f"batch {paired.batch}" if paired.batch is not None else "",
+        words.counted(paired.rounds, "interleaved round") if paired.rounds is not None else "",
     ]
-    told = [text for value, text in facts if value is not None]
+    told = [text for text in facts if text]
     remarks = [f"Latency with {', '.join(told)}."] if told else []
     if paired.aa_half_width is not None:
         noise = words.number(100 * paired.aa_half_width, 2)

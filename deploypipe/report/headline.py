@@ -11,8 +11,7 @@ from deploypipe.report.scores import Score
 MARKS = {"PASS": "\N{CHECK MARK}", "FAIL": "\N{MULTIPLICATION X}", "UNDECIDED": "?"}
 NO_VERDICT = "NO VERDICT"
 
-_AT_LEAST = ("speedup", "slower", "shrink", "agreement", "cosine", "sqnr")
-_AT_MOST = ("drop", "finite", "latency", "error", "bytes", "size", "seconds")
+_SIDES = {"least": "at least ", "most": "at most ", None: ""}
 
 
 @dataclass(frozen=True)
@@ -107,20 +106,7 @@ def _why(check: CheckEntry) -> str:
 
 
 def limit(check: CheckEntry) -> str:
-    """``at least 2.0x``, ``at most 0.50 points``, or the bare value where the side is unknown."""
+    """``at least 2.0x``, ``at most 0.50 points``, or the bare value where no side is noted."""
     if check.limit is None:
         return words.NOTHING
-    side = {True: "at least ", False: "at most ", None: ""}[wants_more(check)]
-    return side + words.quantity(check.limit, check.unit)
-
-
-def wants_more(check: CheckEntry) -> bool | None:
-    """Whether the limit is a floor; told from the name, else from how a decided check fell out."""
-    name = check.name.lower()
-    if any(word in name for word in _AT_MOST):
-        return False
-    if any(word in name for word in _AT_LEAST):
-        return True
-    if check.outcome == "UNDECIDED" or check.measured is None or check.limit is None:
-        return None
-    return (check.measured >= check.limit) == (check.outcome == "PASS")
+    return _SIDES[check.side] + words.quantity(check.limit, check.unit)

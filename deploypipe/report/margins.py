@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from deploypipe.report import words
 from deploypipe.report.comparison import speedup_ends
-from deploypipe.report.headline import find_check, limit, wants_more
+from deploypipe.report.headline import find_check, limit
 from deploypipe.report.marks import Figure, Mark, whisker
 from deploypipe.report.schema import CheckEntry, Report
 from deploypipe.report.scores import Score
@@ -28,7 +28,7 @@ def speedup_figure(report: Report) -> Figure | None:
     )
     check = find_check(report, "speedup") or find_check(report, "slower")
     noise = paired.aa_half_width
-    caption = f"Line: interval of the paired comparison{_at(paired.confidence)}."
+    caption = f"Line: interval of the paired comparison{words.confidence(paired.confidence)}."
     if noise is not None:
         caption += f" Noise of this host: {words.number(100 * noise, 2)} %."
     svg = _against("speedup", mark, check, "x", 1.0)
@@ -48,15 +48,11 @@ def drop_figure(report: Report) -> Figure | None:
     svg = _against("drop", mark, find_check(report, "drop"), score.unit, 0.0)
     if svg is None:
         return None
+    sure = words.confidence(paired.confidence, paired.one_sided)
     caption = (
-        "A drop to the right of zero is a loss. "
-        f"Line: interval of the paired difference{_at(paired.confidence)}."
+        f"A drop to the right of zero is a loss. Line: interval of the paired difference{sure}."
     )
     return Figure(f"How sure the {score.name} is", caption, svg)
-
-
-def _at(confidence: float | None) -> str:
-    return "" if confidence is None else f" at {words.number(100 * confidence, 2)} % confidence"
 
 
 def _against(
@@ -90,10 +86,10 @@ def _axis(scale: Scale, unit: str) -> list[Markup]:
 
 
 def _limit(scale: Scale, edge: float, check: CheckEntry) -> list[Markup]:
-    x, more = scale(edge), wants_more(check)
+    x = scale(edge)
     drawn = []
-    if more is not None:
-        left, right = (x, scale.right) if more else (scale.left, x)
+    if check.side is not None:
+        left, right = (x, scale.right) if check.side == "least" else (scale.left, x)
         drawn.append(
             tag("rect", x=left, y=TOP, width=right - left, height=BOTTOM - TOP, class_="accepted")
         )

@@ -10,7 +10,7 @@ from deploypipe.report.comparison import comparison, remarks
 from deploypipe.report.headline import checks, headline
 from deploypipe.report.schema import Report, read_report
 from deploypipe.report.stages import OPEN, Lines, StageWords, command, stages
-from deploypipe.report.words import moment, plain
+from deploypipe.report.words import counted, moment, plain
 
 LIMIT = 60_000
 """Bytes; hosting services refuse a comment above 64 kB."""
@@ -87,7 +87,8 @@ def _checks(report: Report) -> str:
         for check in checks(report)
     ]
     header = ("outcome", "check", "measured", "interval", "limit", "why")
-    more = f"\n\n{len(rows) - CHECKS} more checks, see the report." if len(rows) > CHECKS else ""
+    left = counted(len(rows) - CHECKS, "more check")
+    more = f"\n\n{left}, see the report." if len(rows) > CHECKS else ""
     return _table(header, rows[:CHECKS], "llrrrl") + more if rows else ""
 
 

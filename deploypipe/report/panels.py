@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from markupsafe import Markup
@@ -149,7 +150,7 @@ def _dots(
         return None
     ends = [end for mark in marks if mark.ends for end in mark.ends]
     limits = [] if worst is None else [worst]
-    scale = spanning([mark.value for mark in marks] + ends + limits, *BARS)
+    scale = _within(score.bounds, [mark.value for mark in marks] + ends + limits)
     bottom = ROW * len(marks)
     drawn = [_dot(scale, ROW * index, mark) for index, mark in enumerate(marks)]
     axis = [
@@ -160,7 +161,15 @@ def _dots(
     dashed = [line(scale(limit), 0, scale(limit), bottom, "limit") for limit in limits]
     svg = picture(key, title, _told(marks), WIDTH, bottom + 20, *dashed, *drawn, *axis)
     told = [f" Dashed: the budget's limit, {score.value(limit)}." for limit in limits]
-    return Figure(title, f"The axis does not start at zero.{''.join(told)}", svg)
+    start = "starts" if scale.low == 0 else "does not start"
+    return Figure(title, f"The axis {start} at zero.{''.join(told)}", svg)
+
+
+def _within(bounds: tuple[float, float], values: Sequence[float]) -> Scale:
+    """A scale around the values that stays within what the metric can be."""
+    low, high = bounds
+    scale = spanning([min(max(value, low), high) for value in values], *BARS)
+    return replace(scale, low=max(scale.low, low), high=min(scale.high, high))
 
 
 def _dot(scale: Scale, y: float, mark: Mark) -> Markup:

@@ -113,12 +113,14 @@ class Accuracy(Section):
     """Paired comparison on the same samples; ``low`` and ``high`` bound ``drop_points``.
 
     A positive drop is a loss, in ``unit``: percentage points, or the metric's own unit.
+    ``one_sided`` says that ``confidence`` holds for either end of the interval by itself.
     """
 
     metric: str = "accuracy"
     unit: str = "points"
-    higher_is_better: bool | None = None
+    higher_is_better: bool = True
     confidence: float | None = None
+    one_sided: bool = True
     samples: int | None = None
     reference: float | None = None
     candidate: float | None = None
@@ -157,13 +159,14 @@ Outcome = Annotated[Literal["PASS", "FAIL", "UNDECIDED"], BeforeValidator(_upper
 
 
 class CheckEntry(Section):
-    """One measured value against one limit."""
+    """One measured value against one limit: the least or the most that passes."""
 
     name: str
     measured: float | None = None
     low: float | None = None
     high: float | None = None
     limit: float | None = None
+    side: Literal["least", "most"] | None = None
     unit: str = ""
     outcome: Outcome
     why: str = ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from deploypipe.report import words
-from deploypipe.report.schema import Accuracy, Report
+from deploypipe.report.schema import Report
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Score:
         paired = report.accuracy
         if paired is None:
             return cls("accuracy")
-        return cls(words.plain(paired.metric, 40), paired.unit, _counts_up(paired))
+        return cls(words.plain(paired.metric, 40), paired.unit, paired.higher_is_better)
 
     def value(self, value: float | None) -> str:
         """91.72 % for a share, 0.0123 squared error for an error."""
@@ -42,14 +43,10 @@ class Score:
         return reference + self._sign * drop / (100 if self.unit == "points" else 1)
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """What the metric can be: a share lies in 0..1."""
+        return (0.0, 1.0) if self.unit == "points" else (-math.inf, math.inf)
+
+    @property
     def _sign(self) -> int:
         return -1 if self.higher_is_better else 1
-
-
-def _counts_up(paired: Accuracy) -> bool:
-    """Whether higher is better; where it is not noted, a drop beside a higher value tells."""
-    if paired.higher_is_better is not None:
-        return paired.higher_is_better
-    if paired.reference is None or paired.candidate is None or paired.drop_points is None:
-        return True
-    return not (paired.candidate - paired.reference) * paired.drop_points > 0

@@ -36,7 +36,7 @@ def spread_figure(report: Report) -> Figure | None:
     )  # fmt: skip
     caption = "Every timed call: the share that took at most so many milliseconds."
     if beyond:
-        caption += f" Beyond the axis: {beyond} slower call{'' if beyond == 1 else 's'}."
+        caption += f" Beyond the axis: {words.counted(beyond, 'slower call')}."
     return Figure("Spread of the calls", caption, svg)
 
 
@@ -90,7 +90,7 @@ def _legend(series: dict[str, list[float]]) -> list[Markup]:
 
 def _spread_told(series: dict[str, list[float]]) -> str:
     return "; ".join(
-        f"{role}: {len(values)} calls, p50 {words.milliseconds(_quantile(values, 0.5))}, "
+        f"{role}: {words.counted(len(values), 'call')}, p50 {words.milliseconds(_quantile(values, 0.5))}, "
         f"p90 {words.milliseconds(_quantile(values, 0.9))}"
         for role, values in series.items()
     )

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploypipe.core.files import Json
-from deploypipe.report.words import size
+from deploypipe.report.words import counted, size
 
 _MOST = 12  # lines of a list that a terminal shows
 
@@ -60,7 +60,7 @@ def plan_table(found: Mapping[str, Json]) -> RenderableType:
         cells = (step["step"], samples, _time(step["seconds"]), size(step["memory"]), options)
         table.add_row(*map(Text, cells))
     splits = found["data"]["splits"].items()
-    lines = [f"{name}: {split['samples']} samples" for name, split in splits]
+    lines = [f"{name}: {counted(split['samples'], 'sample')}" for name, split in splits]
     lines += found["data"]["notes"]
     total = f"about {_time(found['seconds'])} and {size(found['memory'])} of memory in all"
     return Group(table, Text(""), *map(Text, lines), Text(total))
@@ -93,14 +93,16 @@ def bench_table(found: Mapping[str, Json]) -> RenderableType:
     """One file: its latency.  Two: the answer first, then the ratio with its interval."""
     if "answer" not in found:
         latency = found["latency_ms"]
-        return Text(f"{found['files'][0]}: p50 {latency['p50']:.3f} ms over {latency['n']} calls")
+        calls = counted(latency["n"], "call")
+        return Text(f"{found['files'][0]}: p50 {latency['p50']:.3f} ms over {calls}")
     candidate, baseline = found["files"]
     low, high = (_bound(found[key]) for key in ("low", "high"))
     lines = [
         f"{found['answer'].upper()}: {found['why']}",
         f"{candidate} takes {found['ratio']:.3f} of the time of {baseline} ({low} to {high} "
-        f"at {found['confidence']:.0%} confidence), {found['rounds']} rounds, "
-        f"batch {found['batch']}, {found['threads']} threads",
+        f"at {found['confidence']:.0%} confidence), "
+        f"{counted(found['rounds'], 'round')}, batch {found['batch']}, "
+        f"{counted(found['threads'], 'thread')}",
         f"noise: {baseline} against itself differs by up to "
         f"{_bound(found['aa_half_width'], '.1%')}",
     ]

@@ -12,6 +12,8 @@ from datetime import datetime
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
+_ONE = {"samples": "sample"}
+
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -126,6 +128,18 @@ def _decimal(value: float, signed: bool) -> str:
     return "0.00" if float(text) == 0 else text.replace("-", MINUS)
 
 
+def counted(value: int, noun: str) -> str:
+    """1 sample, 5,000 samples."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def confidence(share: float | None, one_sided: bool = False) -> str:
+    """What follows an interval: " at 99 % confidence", " at 95 % one-sided confidence"."""
+    if share is None:
+        return ""
+    return f" at {number(100 * share, 2)} % {'one-sided ' if one_sided else ''}confidence"
+
+
 def interval(low: float | None, high: float | None, unit: str, signed: bool = False) -> str:
     """2.71x to 3.08x; 0.1 to 0.3 points: the unit once, unless it sticks to the number."""
     if low is None or high is None:
@@ -159,7 +173,8 @@ def quantity(value: float | None, unit: str, signed: bool = False) -> str:
             sign = "+" if signed and value > 0 else ""
             whole = math.isfinite(value) and value == round(value) and abs(value) < 1e12
             told = f"{value:,.0f}".replace("-", MINUS) if whole else number(value, 4)
-            return f"{sign}{told} {plain(unit, 20)}".rstrip()
+            name = _ONE.get(unit, unit) if value == 1 else unit
+            return f"{sign}{told} {plain(name, 20)}".rstrip()
 
 
 def change(before: float | None, after: float | None, less: str, more: str) -> str:

@@ -50,7 +50,7 @@ class Session(ABC):
 
     @abstractmethod
     def placement(self) -> list[Placement]:
-        """Where each node ran and for how long, in the order of execution.
+        """Where each node ran, in the order of execution.
 
         Needs a session opened with ``profile=True`` that has answered at least once.  Profiling
         ends here: later runs are not part of it.
@@ -87,7 +87,7 @@ class Target(ABC):
 
         Args:
             model: An ONNX file (external data beside it), or the bytes of one without any.
-            profile: Time every node, for :meth:`Session.placement`.
+            profile: Note where every node runs, for :meth:`Session.placement`.
             optimized: Where to write the graph that the runtime made of the model.
 
         Raises:

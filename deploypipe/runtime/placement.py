@@ -31,14 +31,13 @@ _DTYPES = {
 class Placement:
     """One node of the graph that the runtime made: fused kernels appear under their own op.
 
-    ``dtypes`` are those of the kernel's outputs; ``microseconds`` is the mean of a run.
+    ``dtypes`` are those of the kernel's outputs.
     """
 
     node: str
     op: str
     provider: str
     dtypes: tuple[str, ...]
-    microseconds: float
 
 
 def read_profile(path: Path) -> list[Placement]:
@@ -47,8 +46,7 @@ def read_profile(path: Path) -> list[Placement]:
 
 
 def placements(events: Iterable[Mapping[str, Any]]) -> list[Placement]:
-    """One placement per node of the profile's events; several runs are averaged."""
-    durations: dict[tuple[str, str], list[float]] = {}
+    """One placement per node of the profile's events, however often it ran."""
     first: dict[tuple[str, str], Mapping[str, Any]] = {}
     for event in events:
         if event.get("cat") != "Node" or not event["name"].endswith(_KERNEL):
@@ -56,11 +54,10 @@ def placements(events: Iterable[Mapping[str, Any]]) -> list[Placement]:
         # Bodies of If and Loop may repeat a name of the outer graph; the index tells them apart.
         key = (event["name"], str(event["args"].get("node_index", "")))
         first.setdefault(key, event)
-        durations.setdefault(key, []).append(float(event["dur"]))
-    return [_placement(event, durations[key]) for key, event in first.items()]
+    return [_placement(event) for event in first.values()]
 
 
-def _placement(event: Mapping[str, Any], durations: list[float]) -> Placement:
+def _placement(event: Mapping[str, Any]) -> Placement:
     arguments = event["args"]
     outputs = [next(iter(shape), "") for shape in arguments.get("output_type_shape", [])]
     return Placement(
@@ -68,5 +65,4 @@ def _placement(event: Mapping[str, Any], durations: list[float]) -> Placement:
         op=arguments.get("op_name", ""),
         provider=arguments.get("provider", ""),
         dtypes=tuple(_DTYPES.get(name, name) for name in outputs),
-        microseconds=sum(durations) / len(durations),
     )

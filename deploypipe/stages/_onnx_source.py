@@ -10,9 +10,11 @@ import numpy as np
 
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.files import sha256_file
-from deploypipe.graph.files import load, save
+from deploypipe.data import Split
+from deploypipe.graph.files import data_files, load, save
 from deploypipe.runtime import Target
 from deploypipe.stages import Desk
+from deploypipe.stages._batch import batch_of
 from deploypipe.stages._source import Source
 
 
@@ -27,15 +29,20 @@ class OnnxSource(Source):
     gives: ClassVar[Kind] = Kind.ONNX
 
     def __post_init__(self) -> None:
-        """Note what the file holds, so that an edited file is another source."""
-        object.__setattr__(self, "content", sha256_file(Path(self.file)))
+        """Note what the files hold, so that an edited file is another source."""
+        file = Path(self.file)
+        digests = map(sha256_file, [file, *data_files(file).values()])
+        object.__setattr__(self, "content", " ".join(digests))
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         path = desk.out / "model.onnx"
         save(load(Path(self.file)), path)
-        return Artifact.of(Kind.ONNX, path, "source")
+        return Artifact.of(Kind.ONNX, path, "source", data=data_files(path).values())
+
+    def batch(self, split: Split, target: Target) -> int:
+        load(Path(self.file))  # refuses what is damaged or points outside its folder
+        return batch_of(Path(self.file), target, split) or super().batch(split, target)
 
     def answer_shape(self, feeds: dict[str, np.ndarray], target: Target) -> tuple[int, ...]:
-        load(Path(self.file))  # refuses what is damaged or points outside its folder
         with target.open(Path(self.file)) as session:
             return tuple(next(iter(session(feeds).values())).shape)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import numpy as np
 
 from deploypipe.core.artifact import Kind
-from deploypipe.data import Data
+from deploypipe.data import Data, Split
 from deploypipe.runtime import Target
 from deploypipe.stages import Stage
 
@@ -27,10 +27,14 @@ class Source(Stage):
             UserError: says what does not fit.
         """
         split = data.split("validation")
-        feeds = split.batch(range(min(2, len(split)))).inputs
+        feeds = split.batch(range(self.batch(split, target))).inputs
         shape = self.answer_shape(feeds, target)
         if split.labels is not None and split.labels.dtype.kind == "i" and len(shape) == 2:
             data.check_labels(shape[1])
+
+    def batch(self, split: Split, target: Target) -> int:
+        """How many samples :meth:`try_out` feeds at once."""
+        return min(2, len(split))
 
     @abstractmethod
     def answer_shape(self, feeds: dict[str, np.ndarray], target: Target) -> tuple[int, ...]:

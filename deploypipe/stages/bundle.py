@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from deploypipe.bundle.golden import answer, step_of
 from deploypipe.bundle.pack import Content, pack
 from deploypipe.core.artifact import Artifact, Kind
-from deploypipe.core.files import Json
 from deploypipe.data import Data
-from deploypipe.runtime import TARGETS, host
+from deploypipe.runtime import TARGETS, Target, host
+from deploypipe.runtime.onnx_runtime import OnnxRuntimeTarget
 from deploypipe.stages import Desk, Stage, Work
 
 
@@ -51,16 +52,16 @@ class Bundle(Stage):
             preprocess=desk.data.preprocess.model_dump(mode="json") if split.gives_images else None,
             classes=desk.data.classes,
             target=TARGETS.spec(desk.target),
+            providers=_providers(desk.target),
             golden_inputs=batch.inputs,
             golden_outputs=outputs,
-            verdict=_verdict(source),
+            verdict=source.nearest("verdict"),
             environment=host(),
         )
 
 
-def _verdict(source: Artifact) -> Json:
-    """The verdict of the nearest validate stage."""
-    artifact: Artifact | None = source
-    while artifact is not None and "verdict" not in artifact.notes:
-        artifact = artifact.parent
-    return artifact.notes["verdict"] if artifact else None
+def _providers(target: Target) -> Sequence[str]:
+    """The runner uses the providers that were judged; for a target without any, the default."""
+    if isinstance(target, OnnxRuntimeTarget):
+        return tuple(name for name, _ in target.providers())
+    return Content.providers

@@ -11,7 +11,7 @@ from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.data import Data, Split
 from deploypipe.export.parity import check_parity
 from deploypipe.export.to_onnx import to_onnx
-from deploypipe.graph.files import save
+from deploypipe.graph.files import data_files, save
 from deploypipe.stages import Desk, Stage, Work
 
 
@@ -52,7 +52,7 @@ class Export(Stage):
             "parity": {str(size): error for size, error in parity.errors.items()},
             "changes": [f"answers as torch does, largest relative error {parity.worst:.1e}"],
         }
-        return Artifact.of(Kind.ONNX, path, "export", source, notes)
+        return Artifact.of(Kind.ONNX, path, "export", source, notes, data_files(path).values())
 
 
 def _parts(split: Split, sizes: list[int]) -> Iterator[list[int]]:

@@ -16,7 +16,7 @@ from deploypipe.core.shelf import OneOf
 from deploypipe.data import Data
 from deploypipe.graph import PASSES, GraphPass, Outcome, run_passes
 from deploypipe.graph.check import compare, random_feeds
-from deploypipe.graph.files import load, save, to_bytes
+from deploypipe.graph.files import data_files, load, save, to_bytes
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.graph.passes.drop_identity import DropIdentity
 from deploypipe.graph.passes.drop_unused import DropUnused
@@ -27,6 +27,7 @@ from deploypipe.graph.passes.shorten_names import ShortenNames
 from deploypipe.graph.passes.strip_metadata import StripMetadata
 from deploypipe.runtime import Target
 from deploypipe.stages import Desk, Stage, Work
+from deploypipe.stages._batch import batch_of
 
 Pass = Annotated[GraphPass, OneOf(PASSES)]
 
@@ -61,12 +62,13 @@ class Optimize(Stage):
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         split = desk.data.split("validation")
-        feeds = split.batch(range(min(8, len(split)))).inputs
+        size = batch_of(source.path, desk.target, split) or min(8, len(split))
+        feeds = split.batch(range(size)).inputs
         path = desk.out / "model.onnx"
         outcome = self.apply(source.path, feeds, desk.target)
         save(outcome.model, path)
         notes = {"changes": outcome.changes, "refusals": outcome.refusals}
-        return Artifact.of(Kind.ONNX, path, "optimize", source, notes)
+        return Artifact.of(Kind.ONNX, path, "optimize", source, notes, data_files(path).values())
 
     def apply(
         self, path: Path, feeds: Mapping[str, np.ndarray] | None, target: Target

@@ -69,8 +69,8 @@ class Prune(Stage):
             )
         state = {name: value.detach().numpy() for name, value in model.module.named_parameters()}
         how = {"amount": self.amount, "floor": self.floor}
-        choices = choose(groups, state, self.criterion, **how, round_to=self.round_to)
         scores = score_groups(groups, state, self.criterion)
+        choices = choose(groups, scores, **how, round_to=self.round_to)
         choices = fill_blocks(choices, scores, state, block=self.block, narrow=self.narrow)
         masks = masks_of(choices, state)
         apply_masks(model.module, masks)

@@ -9,11 +9,12 @@ from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.shelf import OneOf
 from deploypipe.data import Data
-from deploypipe.graph.files import load, save
+from deploypipe.graph.files import data_files, load, save
 from deploypipe.quantize import CALIBRATORS, PROFILES, Calibrator, Profile, quantize_model
 from deploypipe.quantize.calibrators.percentile import Percentile
 from deploypipe.quantize.profiles.cpu import Cpu
 from deploypipe.stages import Desk, Stage, Work
+from deploypipe.stages._batch import batch_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Quantize(Stage):
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         split = desk.data.split("calibration")
-        feeds = (one.inputs for one in split.batches(self.batch, self.samples))
+        fixed = batch_of(source.path, desk.target, split, self.samples)
+        count = self.samples or len(split)
+        count -= count % (fixed or 1)  # a part of a batch does not fit such a model
+        feeds = (one.inputs for one in split.batches(fixed or self.batch, count))
         outcome = quantize_model(
             load(source.path),
             feeds,
@@ -58,4 +62,4 @@ class Quantize(Stage):
         path = desk.out / "model.onnx"
         save(outcome.model, path)
         notes = {"changes": outcome.changes, "refusals": outcome.refusals, **outcome.notes}
-        return Artifact.of(Kind.ONNX, path, "quantize", source, notes)
+        return Artifact.of(Kind.ONNX, path, "quantize", source, notes, data_files(path).values())

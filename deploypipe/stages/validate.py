@@ -17,6 +17,7 @@ from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.shelf import OneOf
+from deploypipe.core.tensors import fixed_batch
 from deploypipe.data import Data
 from deploypipe.graph.files import data_files, load
 from deploypipe.graph.stats import stats
@@ -54,6 +55,12 @@ class Validate(Stage):
 
     def work(self, data: Data) -> Work:
         split = data.split("validation")
+        if split.labels is None:
+            raise UserError(
+                "the samples of validation have no labels, and accuracy needs them",
+                where="data",
+                then="Give labels with the samples, or leave the validate step out",
+            )
         count = len(split) if self.samples is None else self.samples
         if count > len(split):
             raise UserError(
@@ -70,7 +77,7 @@ class Validate(Stage):
         labels = list(steps)
         records = {label: self._record(steps[label], label, desk) for label in labels}
         latency = self._compare(desk.reference, source, desk)
-        ledger = self._ledger(steps, records, desk)
+        ledger = self._ledger(steps, records, latency, desk)
         before, after = (
             _measured(steps[label], label, records[label], latency)
             for label in (labels[0], labels[-1])
@@ -95,9 +102,8 @@ class Validate(Stage):
             "verdict": verdict.to_json(),
             "changes": [],
         }
-        return Artifact.of(
-            Kind.ONNX, _pass_through(source.path, desk.out), "validate", source, notes
-        )
+        path = _pass_through(source.path, desk.out)
+        return Artifact.of(Kind.ONNX, path, "validate", source, notes, data_files(path).values())
 
     def _record(self, artifact: Artifact, label: str, desk: Desk) -> Records:
         split = desk.data.split("validation")
@@ -125,12 +131,16 @@ class Validate(Stage):
         )
 
     def _ledger(
-        self, steps: Mapping[str, Artifact], records: Mapping[str, Records], desk: Desk
+        self,
+        steps: Mapping[str, Artifact],
+        records: Mapping[str, Records],
+        latency: LatencyComparison,
+        desk: Desk,
     ) -> list[Json]:
-        """One row per ONNX artifact, all timed in turns in one run."""
+        """One row per ONNX artifact, all timed in turns in one run, in batches as ``latency``."""
         timings = time_many(
             {label: opener(desk.target, artifact.path) for label, artifact in steps.items()},
-            sample_feeds(desk.data.split("validation"), self.batch),
+            sample_feeds(desk.data.split("validation"), latency.batch or self.batch),
             rounds=max(3, self.rounds - 2),
             budget_seconds=self.seconds / 2,
             seed=desk.seed,
@@ -194,9 +204,8 @@ def _measured(
 
 def _where_it_ran(source: Artifact, desk: Desk) -> dict[str, Json]:
     """Nodes per provider and kernels of the candidate, from the runtime's own profile."""
-    feeds = sample_feeds(desk.data.split("validation"), 1)[0]
     with desk.target.open(source.path, profile=True) as session:
-        session(feeds)
+        session(sample_feeds(desk.data.split("validation"), fixed_batch(session.inputs) or 1)[0])
         placed = session.placement()
     return {
         "placement": dict(Counter(place.provider for place in placed)),

@@ -23,8 +23,8 @@ class AccuracyComparison:
     """Two models in pairs.  ``drop`` is in the metric's unit and positive for a loss.
 
     ``reference`` and ``candidate`` are the metric itself; times ``scale`` they are in ``unit``.
-    ``drop`` is one-sided at ``confidence`` on each end; the flips, McNemar's p and the provable
-    margin are None for metrics that are not right/wrong.
+    ``drop`` is one-sided at ``confidence`` on each end: 95 % at each is 90 % for both.  The flips,
+    McNemar's p and the provable margin are None for metrics that are not right/wrong.
     """
 
     metric: str
@@ -35,6 +35,7 @@ class AccuracyComparison:
     candidate: float
     drop: Interval
     confidence: float
+    higher_is_better: bool
     flips_to_wrong: int | None = None
     flips_to_right: int | None = None
     mcnemar_p: float | None = None
@@ -52,9 +53,11 @@ class AccuracyComparison:
         return {
             "metric": self.metric,
             "unit": self.unit,
+            "higher_is_better": self.higher_is_better,
             "samples": self.samples,
             **{name: value if np.isfinite(value) else None for name, value in values.items()},
             "confidence": self.confidence,
+            "one_sided": True,
             "flips_to_wrong": self.flips_to_wrong,
             "flips_to_right": self.flips_to_right,
             "mcnemar_p": self.mcnemar_p,
@@ -93,6 +96,7 @@ def _compare_shares(
         candidate=candidate.mean,
         drop=drop_interval(lost, won, n, confidence).map(lambda share: share * scale),
         confidence=confidence,
+        higher_is_better=reference.metric.higher_is_better,
         flips_to_wrong=lost,
         flips_to_right=won,
         mcnemar_p=mcnemar_p(lost, won),
@@ -115,4 +119,5 @@ def _compare_means(
         candidate=candidate.mean,
         drop=bootstrap_interval(differences, confidence, seed),
         confidence=confidence,
+        higher_is_better=metric.higher_is_better,
     )

@@ -30,6 +30,8 @@ class Drift:
     p99_kl: float | None
     reference_nonfinite: int
     candidate_nonfinite: int
+    new_nonfinite: int
+    """Samples with NaN or infinity from the candidate and none from the reference."""
     worst: tuple[str, ...]
     """Ids of the samples that moved most, worst first."""
 
@@ -63,8 +65,9 @@ def measure_drift(reference: Records, candidate: Records) -> Drift:
         max_abs_error=float(moved.max()) if len(moved) else None,
         mean_kl=float(divergence.mean()) if divergence is not None and len(divergence) else None,
         p99_kl=_p99(divergence),
-        reference_nonfinite=reference.nonfinite,
-        candidate_nonfinite=candidate.nonfinite,
+        reference_nonfinite=int(reference.nonfinite.sum()),
+        candidate_nonfinite=int(candidate.nonfinite.sum()),
+        new_nonfinite=int((candidate.nonfinite & ~reference.nonfinite).sum()),
         worst=tuple(str(ids[i]) for i in order if moved[i] > 0),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploypipe.core.tensors import TensorSpec
+from deploypipe.core.tensors import TensorSpec, fixed_batch
 from deploypipe.runtime import Session, Target
 from deploypipe.validate.feeds import random_feeds, sample_feeds
 from deploypipe.validate.interleave import Opener
@@ -37,7 +37,7 @@ def compare_file_latency(
     feeds = (
         random_feeds(specs, batch=batch, shapes=shapes)
         if samples is None
-        else sample_feeds(samples, _size(specs, batch))
+        else sample_feeds(samples, fixed_batch(specs) or batch)
     )
     return compare_latency(opener(target, reference), opener(target, candidate), feeds, **how)
 
@@ -70,9 +70,3 @@ def opener(target: Target, model: Path | bytes) -> Opener:
 def _signature(reference: Path, candidate: Path, target: Target) -> tuple[TensorSpec, ...]:
     with target.open(reference) as first, target.open(candidate) as second:
         return shared_inputs(first, second)
-
-
-def _size(specs: Sequence[TensorSpec], batch: int) -> int:
-    """A fixed batch size of the models wins."""
-    first = next((spec.shape[0] for spec in specs if spec.shape), batch)
-    return first if isinstance(first, int) else batch

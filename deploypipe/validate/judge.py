@@ -13,7 +13,7 @@ from deploypipe.validate.drift import Drift
 from deploypipe.validate.latency import LatencyComparison
 from deploypipe.validate.measurement import Measurement
 from deploypipe.validate.paired_proportions import samples_needed
-from deploypipe.validate.verdict import Budget, Check, Outcome, Verdict
+from deploypipe.validate.verdict import Budget, Check, Outcome, Side, Verdict
 
 NOT_SLOWER = 0.98
 """Least speedup that still counts as "not slower": equal models cannot be proven to reach 1."""
@@ -77,19 +77,21 @@ def judge(
 
 
 def finite_check(drift: Drift) -> Check:
-    """No NaN or infinity from the candidate where the reference has none."""
-    bad, allowed = drift.candidate_nonfinite, drift.reference_nonfinite
-    good = bad <= allowed
-    also = f", the reference does on {allowed}" if allowed else ""
-    why = "all outputs are finite" if not bad else f"NaN or infinity on {bad} samples{also}"
-    outcome = Outcome.PASS if good else Outcome.FAIL
-    return Check("finite outputs", bad, None, None, allowed, "samples", outcome, why)
+    """No NaN or infinity from the candidate on a sample where the reference has none."""
+    bad, shared = drift.new_nonfinite, drift.candidate_nonfinite - drift.new_nonfinite
+    why = "all outputs are finite"
+    if bad:
+        why = f"NaN or infinity on {_samples(bad)} where the reference has none"
+    elif shared:
+        why = f"NaN or infinity on {_samples(shared)}, where the reference has them too"
+    outcome = Outcome.FAIL if bad else Outcome.PASS
+    return Check("finite outputs", bad, None, None, 0, "samples", outcome, why, "most")
 
 
 def least_check(name: str, measured: float, limit: float, unit: str, why: str = "") -> Check:
     """A counted value that must reach ``limit``: two outcomes."""
     outcome = Outcome.PASS if measured >= limit else Outcome.FAIL
-    return Check(name, measured, None, None, limit, unit, outcome, why or "counted")
+    return Check(name, measured, None, None, limit, unit, outcome, why or "counted", "least")
 
 
 def shrink_check(before: int, after: int, limit: float) -> Check:
@@ -100,11 +102,11 @@ def shrink_check(before: int, after: int, limit: float) -> Check:
 def speedup_check(latency: LatencyComparison | None, limit: float, name: str = "speedup") -> Check:
     """Pass if the whole interval of the speedup reaches ``limit``, fail if none of it does."""
     if latency is None:
-        return _not_measured(name, limit, "x", "latency")
+        return _not_measured(name, limit, "x", "latency", "least")
     speedup = latency.speedup
     outcome, why = _speedup_outcome(latency, limit)
     high = speedup.high if math.isfinite(speedup.high) else None
-    return Check(name, speedup.value, speedup.low, high, limit, "x", outcome, why)
+    return Check(name, speedup.value, speedup.low, high, limit, "x", outcome, why, "least")
 
 
 def _speedup_outcome(latency: LatencyComparison, limit: float) -> tuple[Outcome, str]:
@@ -143,30 +145,33 @@ def accuracy_check(accuracy: AccuracyComparison | None, limit: float) -> Check:
     """Pass if all of the drop's interval is within ``limit``, fail if all of it is beyond."""
     name = "accuracy drop"
     if accuracy is None:
-        return _not_measured(name, limit, "points", "accuracy")
+        return _not_measured(name, limit, "points", "accuracy", "most")
     drop = accuracy.drop
     if math.isnan(drop.value):
         why = "the metric is not a number"
-        return Check(name, None, None, None, limit, accuracy.unit, Outcome.FAIL, why)
+        return Check(name, None, None, None, limit, accuracy.unit, Outcome.FAIL, why, "most")
     outcome = Outcome.UNDECIDED
     if drop.high <= limit:
         outcome = Outcome.PASS
     elif drop.low > limit:
         outcome = Outcome.FAIL
     why = _accuracy_reason(accuracy, limit, outcome)
-    return Check(name, drop.value, drop.low, drop.high, limit, accuracy.unit, outcome, why)
+    return Check(name, drop.value, drop.low, drop.high, limit, accuracy.unit, outcome, why, "most")
 
 
 def _accuracy_reason(accuracy: AccuracyComparison, limit: float, outcome: Outcome) -> str:
-    drop, told = accuracy.drop, f"{accuracy.samples} samples"
+    drop, told = accuracy.drop, _samples(accuracy.samples)
     if accuracy.flips_to_wrong is not None:
         told += f", {accuracy.flips_to_wrong} flip to wrong, {accuracy.flips_to_right} to right"
     if accuracy.provable_margin is not None:
         told += f"; they can prove {accuracy.provable_margin:.2g} {accuracy.unit}"
+    told += f"; {accuracy.confidence:.0%} one-sided confidence"
     if outcome is not Outcome.UNDECIDED:
         return told
     needed = _needed(accuracy, limit)
-    more = f"about {needed} samples would decide" if needed else "more samples would not decide it"
+    more = "more samples would not decide it"
+    if needed:
+        more = f"about {_samples(needed)} would decide"
     within = f"the limit lies within the interval of {drop.value:.2g}"
     return f"too few samples: {told}, and {within}; {more}"
 
@@ -182,6 +187,10 @@ def _needed(accuracy: AccuracyComparison, limit: float) -> int | None:
     return math.ceil(accuracy.samples * (drop.half_width / (limit - drop.value)) ** 2)
 
 
-def _not_measured(name: str, limit: float, unit: str, what: str) -> Check:
+def _samples(count: int) -> str:
+    return f"{count} sample{'' if count == 1 else 's'}"
+
+
+def _not_measured(name: str, limit: float, unit: str, what: str, side: Side) -> Check:
     why = f"{what} was not measured"
-    return Check(name, None, None, None, limit, unit, Outcome.UNDECIDED, why)
+    return Check(name, None, None, None, limit, unit, Outcome.UNDECIDED, why, side)

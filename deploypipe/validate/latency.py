@@ -48,7 +48,7 @@ class LatencyComparison:
         """Opening plus the first answer of ``reference`` or ``candidate``, one a round."""
         return [one.cold_ms[label] for one in self.rounds]
 
-    def to_json(self, raw_limit: int = RAW_LIMIT) -> dict[str, Json]:
+    def to_json(self) -> dict[str, Json]:
         """The ``latency`` section of a report."""
         return {
             "threads": self.candidate.environment.get("threads"),
@@ -61,8 +61,8 @@ class LatencyComparison:
             "rounds": len(self.rounds),
             "blocks": sum(len(one.blocks) for one in self.rounds),
             "seed": self.seed,
-            "reference_ms": self.reference.thinned(raw_limit),
-            "candidate_ms": self.candidate.thinned(raw_limit),
+            "reference_ms": self.reference.thinned(RAW_LIMIT),
+            "candidate_ms": self.candidate.thinned(RAW_LIMIT),
             "reference_cold_ms": self.cold_ms(REFERENCE),
             "candidate_cold_ms": self.cold_ms(CANDIDATE),
             "aa_half_width": _finite(self.aa_half_width),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress, Silent
+from deploypipe.core.tensors import fixed_batch
 from deploypipe.data import Batch
 from deploypipe.runtime import Feeds, Session
 from deploypipe.validate import METRICS, Metric
@@ -42,8 +43,8 @@ class Records:
     predictions: np.ndarray | None
     scores: np.ndarray
     outputs: np.ndarray = field(repr=False)
-    nonfinite: int
-    """Samples with NaN or infinity among the raw outputs."""
+    nonfinite: np.ndarray
+    """bool [N]: NaN or infinity in any output of the model, scored or not."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,15 +87,17 @@ def record(
     """
     metric = metric or METRICS.build("top1")
     scored = _output_name(session, output, label or "the model")
-    size = _fixed_batch(session) or batch
+    size = fixed_batch(session.inputs) or batch
     parts: list[Records] = []
     room = keep_bytes
     with (progress or Silent()).task(f"answers {label}".strip(), limit or len(samples)) as task:
         for one in samples.batches(size, limit):
             if labelled:
                 _check_labels(one, samples.name)
-            outputs = _answer(session, one.inputs, len(one.ids), size)[scored]
-            parts.append(_scored(outputs, one, metric, label or samples.name, labelled, room))
+            answers = _answer(session, one.inputs, len(one.ids), size)
+            broken = _nonfinite(answers, len(one.ids))
+            where = label or samples.name
+            parts.append(_scored(answers[scored], broken, one, metric, where, labelled, room))
             room -= parts[-1].outputs.nbytes
             task.advance(len(one.ids))
     return _joined(parts)
@@ -107,17 +110,9 @@ def _output_name(session: Session, wanted: str | None, where: str) -> str:
     return wanted or names[0]
 
 
-def _fixed_batch(session: Session) -> int | None:
-    """The batch size that the model was exported for; None where any will do."""
-    sizes = {spec.shape[0] for spec in session.inputs if spec.shape}
-    fixed = [size for size in sizes if isinstance(size, int)]
-    return fixed[0] if len(fixed) == 1 and len(sizes) == 1 else None
-
-
 def _answer(session: Session, inputs: Feeds, count: int, size: int) -> dict[str, np.ndarray]:
     """Answers [count, ...]; for a fixed batch the last samples are repeated to fill it."""
-    fixed = _fixed_batch(session)
-    if fixed is None or count == size:
+    if fixed_batch(session.inputs) is None or count == size:
         return session(inputs)
     padded = {
         name: np.concatenate([array, np.repeat(array[-1:], size - count, axis=0)])
@@ -135,8 +130,25 @@ def _check_labels(batch: Batch, where: str) -> None:
         raise UserError(f"the label of sample {batch.ids[int(bad.argmax())]} is NaN", where=where)
 
 
+def _nonfinite(answers: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    """bool [count] over all outputs; one without a sample dimension counts for every sample."""
+    broken = np.zeros(count, bool)
+    for array in answers.values():
+        if array.dtype.kind == "f":
+            wrong = ~np.isfinite(array)
+            by_sample = wrong.shape[:1] == (count,)
+            broken |= wrong.any(axis=tuple(range(1, wrong.ndim))) if by_sample else wrong.any()
+    return broken
+
+
 def _scored(
-    outputs: np.ndarray, batch: Batch, metric: Metric, where: str, labelled: bool, room: int
+    outputs: np.ndarray,
+    nonfinite: np.ndarray,
+    batch: Batch,
+    metric: Metric,
+    where: str,
+    labelled: bool,
+    room: int,
 ) -> Records:
     unscored = np.full(len(batch.ids), np.nan)
     labels = np.asarray(batch.labels) if labelled else unscored
@@ -152,7 +164,6 @@ def _scored(
         span = f"{batch.ids[0]} to {batch.ids[-1]}"
         raise UserError(str(error), where=f"{where}, samples {span}") from error
     kept = max(0, room) // max(1, outputs[0].size * 4)
-    finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
     return Records(
         label=where,
         metric=metric,
@@ -161,7 +172,7 @@ def _scored(
         predictions=metric.predict(outputs),
         scores=scores,
         outputs=outputs[:kept].astype(np.float32),
-        nonfinite=int((~finite).sum()),
+        nonfinite=nonfinite,
     )
 
 
@@ -175,7 +186,7 @@ def _joined(parts: Sequence[Records]) -> Records:
         predictions=np.concatenate(predictions) if predictions else None,
         scores=np.concatenate([part.scores for part in parts]),
         outputs=np.concatenate([part.outputs for part in parts]),
-        nonfinite=sum(part.nonfinite for part in parts),
+        nonfinite=np.concatenate([part.nonfinite for part in parts]),
     )
 
 

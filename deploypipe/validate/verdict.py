@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -12,6 +12,7 @@ from deploypipe.core.files import Json
 
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+Side = Literal["least", "most"]
 
 
 class Outcome(StrEnum):
@@ -24,7 +25,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One question: what was measured, with its interval, against which limit."""
+    """One question: what was measured, with its interval, against which limit.
+
+    ``side`` says what the limit is: the least or the most that passes.
+    """
 
     name: str
     measured: float | None
@@ -34,6 +38,7 @@ class Check:
     unit: str
     outcome: Outcome
     why: str
+    side: Side
 
     def to_json(self) -> dict[str, Json]:
         return {**vars(self), "outcome": self.outcome.value}

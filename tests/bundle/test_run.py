@@ -85,6 +85,40 @@ def test_a_provider_that_is_missing_is_named_and_not_replaced(model, content, tm
     assert done.returncode == 1 and "lacks OtherExecutionProvider" in done.stderr
 
 
+FALLS_BACK = """
+import runpy, sys
+import onnxruntime
+onnxruntime.get_available_providers = lambda: ["OtherExecutionProvider"]
+onnxruntime.preload_dlls = lambda: print("looked for its libraries")
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_provider_that_does_not_start_is_named_and_not_replaced(model, content, tmp_path):
+    other = dataclasses.replace(content, providers=["OtherExecutionProvider"])
+    done = run(pack(model, tmp_path / "b", other), code=FALLS_BACK)
+    assert done.returncode == 1 and "OtherExecutionProvider could not start" in done.stderr
+    assert "looked for its libraries" in done.stderr
+    assert "OK" not in done.stdout
+
+
+THREADS = """
+import runpy, sys
+space = runpy.run_path(sys.argv[1])
+manifest = space["json"].loads((space["HERE"] / "manifest.json").read_text())
+print(space["session"](manifest).get_session_options().intra_op_num_threads)
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "threads"), [({"cpu": {"threads": 2}}, 2), ({"mine": {}}, 0), ("mine", 0), (None, 0)]
+)
+def test_it_runs_with_the_threads_that_were_judged(model, content, tmp_path, target, threads):
+    bundle = pack(model, tmp_path / "b", dataclasses.replace(content, target=target))
+    assert run(bundle, code=THREADS).stdout == f"{threads}\n"
+
+
 def test_a_bundle_without_goldens_is_still_ok(model, content, tmp_path):
     bare = dataclasses.replace(content, golden_inputs={}, golden_outputs={})
     done = run(pack(model, tmp_path / "b", bare))

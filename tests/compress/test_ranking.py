@@ -10,7 +10,7 @@ import pytest
 
 from deploypipe.compress import Criterion
 from deploypipe.compress.masks import Mask
-from deploypipe.compress.ranking import Choice, choose, masks_of
+from deploypipe.compress.ranking import Choice, choose, masks_of, score_groups
 from deploypipe.graph.channels.groups import ChannelGroup, ParameterSlices
 
 
@@ -31,15 +31,14 @@ def kept(group):
     def run(scores, amount=0.5, floor=0.0, round_to=1):
         groups = [group(name, len(values)) for name, values in scores.items()]
         how = {"amount": amount, "floor": floor, "round_to": round_to}
-        return [c.kept for c in choose(groups, {}, Told(scores), **how)]
+        return [c.kept for c in choose(groups, score_groups(groups, {}, Told(scores)), **how)]
 
     return run
 
 
 def test_the_least_important_channels_go(group):
-    scores = {"a": [4, 1, 3, 2]}
     how = {"amount": 0.5, "floor": 0, "round_to": 1}
-    (choice,) = choose([group("a", 4)], {}, Told(scores), **how)
+    (choice,) = choose([group("a", 4)], [np.array([4.0, 1, 3, 2])], **how)
     assert choice.dead.tolist() == [1, 3]
     assert choice.kept == 2
 
@@ -103,7 +102,7 @@ def test_a_group_that_is_no_multiple_is_never_exceeded(kept):
 
 
 def test_without_groups_there_is_nothing_to_choose():
-    assert choose([], {}, Told(), amount=0.5, floor=0, round_to=1) == []
+    assert choose([], [], amount=0.5, floor=0, round_to=1) == []
 
 
 def test_masks_name_all_positions_of_a_channel_in_every_parameter(group):

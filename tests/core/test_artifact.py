@@ -15,14 +15,24 @@ def test_a_file_of_the_users_is_itself_alone(tmp_path):
     assert artifact.bytes == 3 and artifact.digest == digest_tree(tmp_path / "model.onnx")
 
 
-def test_external_data_of_our_own_model_count(tmp_path):
-    folder = tmp_path / "artifact"
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(b"123")
-    alone = Artifact.of(Kind.ONNX, folder / "model.onnx", "export")
-    (folder / "model.onnx.data").write_bytes(b"4567")
-    both = Artifact.of(Kind.ONNX, folder / "model.onnx", "export")
-    assert both.bytes == 7 and both.digest != alone.digest
+@pytest.mark.parametrize("folder", ["artifact", "mine"])
+def test_external_data_count_wherever_they_lie(tmp_path, folder):
+    model, data = tmp_path / folder / "model.onnx", tmp_path / folder / "weights.bin"
+    model.parent.mkdir()
+    model.write_bytes(b"123")
+    data.write_bytes(b"4567")
+    alone = Artifact.of(Kind.ONNX, model, "export")
+    both = Artifact.of(Kind.ONNX, model, "export", data=[data])
+    assert (alone.bytes, both.bytes) == (3, 7)
+    data.write_bytes(b"4568")
+    other = Artifact.of(Kind.ONNX, model, "export", data=[data])
+    assert len({alone.digest, both.digest, other.digest}) == 3
+
+
+def test_the_nearest_note_is_found(tmp_path):
+    first = Artifact.of(Kind.TORCH, tmp_path, "user", notes={"a": 1, "b": 1})
+    second = Artifact.of(Kind.TORCH, tmp_path, "train", first, {"a": 2})
+    assert (second.nearest("a"), second.nearest("b"), second.nearest("c")) == (2, 1, None)
 
 
 def test_a_directory_is_all_that_lies_below(tmp_path):

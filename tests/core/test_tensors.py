@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deploypipe.core.errors import UserError
-from deploypipe.core.tensors import TensorSpec, check_feeds
+from deploypipe.core.tensors import TensorSpec, check_feeds, fixed_batch
 
 IMAGE = TensorSpec("image", "float32", ("batch", 3, 8, 8))
 
@@ -31,6 +31,22 @@ def test_a_type_that_numpy_does_not_know_fits_nothing():
 
 def test_a_spec_is_written_as_a_person_reads_it():
     assert str(IMAGE) == "image: float32[batch, 3, 8, 8]"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "size"),
+    [
+        ([("batch", 3)], None),
+        ([(1, 3)], 1),
+        ([(4, 3), (4,), ()], 4),
+        ([("batch", 3), (2, 3)], 2),
+        ([(4, 3), (2, 3)], None),
+        ([], None),
+    ],
+)
+def test_a_batch_is_fixed_where_the_inputs_agree_on_one(shapes, size):
+    specs = [TensorSpec(f"x{i}", "float32", shape) for i, shape in enumerate(shapes)]
+    assert fixed_batch(specs) == size
 
 
 def test_feeds_that_fit_pass():

@@ -57,6 +57,18 @@ def data_of(split: Split) -> Data:
     return Data({"source": "x"}, {"validation": split}, split.preprocess, None, [])
 
 
+def test_the_first_samples_are_a_split_of_their_own() -> None:
+    split = split_of(Counted(marks=np.arange(10)), [4, 2, 7], input="x")
+    first = split.first(2)
+    assert (first.name, first.ids) == ("validation", ("row-4", "row-2"))
+    assert first.labels is not None
+    assert first.labels.tolist() == [4, 2]
+    np.testing.assert_array_equal(first.batch([1]).inputs["x"], split.batch([1]).inputs["x"])
+    assert first.digest != split.digest
+    with pytest.raises(UserError, match="4 samples were asked for, the validation split has 3"):
+        split.first(4)
+
+
 def test_a_batch_has_ids_inputs_and_labels_in_the_order_asked_for() -> None:
     split = split_of(Counted(marks=np.arange(10)), rows=[7, 2, 5])
     batch = split.batch([2, 0])

@@ -192,7 +192,33 @@ def test_open_samples_gives_one_split_for_both_uses() -> None:
     assert len(data.split("validation")) == 40
     assert data.split("calibration") is data.split("validation")
     assert list(data.describe()["splits"]) == ["validation"]
+    (note,) = data.describe()["notes"]
+    assert note.startswith("calibration and validation are the same samples")
     assert len(open_samples("digits").split("validation")) == 1797
+
+
+def test_open_samples_sets_calibration_apart_when_asked() -> None:
+    data = open_samples("digits", samples=40, calibration=30)
+    validation, calibration = data.split("validation"), data.split("calibration")
+    assert (len(validation), len(calibration)) == (40, 30)
+    assert not set(validation.contents) & set(calibration.contents)
+    assert data.notes == []
+    assert list(data.describe()["splits"]) == ["validation", "calibration"]
+    assert len(open_samples("digits", calibration=30).split("validation")) == 1797 - 30
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"calibration": 1797}, "--samples: expected at least 1, got 0, for 1797 of 1797 are for"),
+        ({"calibration": 1798}, "calibration: 1798 samples were asked for, only 1797 exist"),
+        ({"calibration": -1}, "calibration: expected at least 0, got -1"),
+        ({"calibration": 1000, "samples": 798}, "only 797 of the 1797 that exist are free"),
+    ],
+)
+def test_what_is_set_apart_must_leave_enough(given: dict[str, int], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        open_samples("digits", **given)
 
 
 def test_open_samples_takes_a_preprocess_and_an_input_name() -> None:

@@ -95,3 +95,37 @@ def test_what_the_runtime_does_not_fuse_is_put_back_to_float(
     assert [unit.name for unit in result.plan.units] == ["head"]
     assert "Conv 'conv' stays float: this build does not" in result.refusals
     assert "QLinearConv" not in result.audit.kernels
+
+
+CHAIN = """agraph (float[N,1,1,1] x) => (float[N,1,1,1] y) <float[1,1,1,1] w = {2.0}> {
+  [c0] t0 = Conv(x, w) [c1] t1 = Conv(t0, w) [c2] t2 = Conv(t1, w) [c3] t3 = Conv(t2, w)
+  [c4] t4 = Conv(t3, w) [c5] t5 = Conv(t4, w) [e] y = Erf(t5) }"""
+
+
+def test_what_ships_has_fused_however_many_rounds_it_takes(parse, quantize, monkeypatch) -> None:
+    from deploypipe.quantize import story
+
+    real = story.audit
+
+    def stubborn(model, plan, opener):
+        checked = real(model, plan, opener)
+        refused = {plan.units[0].name: "not this one"} if len(plan.units) > 1 else {}
+        return type(checked)(checked.kernels, refused)
+
+    monkeypatch.setattr(story, "audit", stubborn)
+    result = quantize(parse(CHAIN), [[[[1]]]])
+    assert result.changes == ["1 Conv in 8 bits"]
+    assert [f"Conv 'c{i}' stays float: not this one" for i in range(5)] == [
+        told for told in result.refusals if "not this one" in told
+    ]
+    assert result.audit.kernels["QLinearConv"] == 1
+    assert [node.op_type for node in result.model.graph].count("QuantizeLinear") == 2
+    assert (result.notes["planned"], result.notes["fused"]) == (6, 1)
+
+
+def test_an_audit_that_blames_no_planned_unit_does_not_loop(parse, quantize, monkeypatch) -> None:
+    from deploypipe.quantize import story
+
+    monkeypatch.setattr(story, "audit", lambda *given: story.Audit({}, {"e": "never planned"}))
+    with pytest.raises(AssertionError, match="names no unit of the plan"):
+        quantize(parse(CHAIN), [[[[1]]]], keep_float={})

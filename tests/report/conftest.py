@@ -105,7 +105,8 @@ def _sample() -> dict[str, Any]:
         "accuracy": {"metric": "accuracy", "samples": 5_000, "reference": 0.9172, "candidate": 0.9160,
                      "drop_points": 0.12, "low": -0.21, "high": 0.45, "flips_to_wrong": 41,
                      "flips_to_right": 35, "provable_margin_points": 0.42,
-                     "unit": "points", "confidence": 0.95, "mcnemar_p": 0.57},
+                     "unit": "points", "higher_is_better": True, "confidence": 0.95,
+                     "one_sided": True, "mcnemar_p": 0.57},
         "latency": {"threads": 2, "batch": 1, "ratio": 0.321, "low": 0.311, "high": 0.331,
                     "speedup": 1 / 0.321, "rounds": 20, "reference_ms": _latencies(2.314, 1),
                     "candidate_ms": _latencies(0.742, 2), "aa_half_width": 0.008,
@@ -113,9 +114,11 @@ def _sample() -> dict[str, Any]:
                     "reference_cold_ms": [18.1, 17.2, 19.4], "candidate_cold_ms": [9.7, 9.1, 10.2]},
         "drift": {"top1_agreement": 0.9712, "sqnr_db": 23.41, "max_abs_error": 1.87, "mean_kl": 0.0143,
                   "p99_kl": 0.21, "samples": 5_000, "reference_nonfinite": 0, "candidate_nonfinite": 0,
+                  "new_nonfinite": 0,
                   "worst": ["cifar10/0417", "cifar10/2210"]},
         "placement": {"CPUExecutionProvider": 58},
-        "kernels": {"QLinearConv": 20, "QLinearAdd": 9, "QuantizeLinear": 1, "DequantizeLinear": 1, "Gemm": 1},
+        "kernels": {"QLinearConv": 20, "QLinearAdd": 9, "QuantizeLinear": 1, "DequantizeLinear": 1,
+                    "Gemm": 1},
         "verdict": {"outcome": "PASS", "checks": _checks()},
         "files": {"bundle": "bundle.tar", "report": "report.html", "summary": "summary.md"},
     }  # fmt: skip
@@ -124,12 +127,13 @@ def _sample() -> dict[str, Any]:
 def _check(name: str, values: tuple[Any, ...], limit: float, unit: str, why: str) -> dict[str, Any]:
     measured, low, high = values
     entry = {"name": name, "measured": measured, "low": low, "high": high, "limit": limit}
-    return {**entry, "unit": unit, "outcome": "PASS", "why": why}
+    side = "most" if unit in ("samples", "points") else "least"
+    return {**entry, "unit": unit, "outcome": "PASS", "why": why, "side": side}
 
 
 def _checks() -> list[dict[str, Any]]:
     speed, told = (3.115, 3.021, 3.215), "3.02x to 3.22x at 99% confidence"
-    drop = "5000 samples, 41 flip to wrong, 35 to right; they can prove 0.42 points"
+    drop = "5000 samples, 41 flip to wrong, 35 to right; they can prove 0.42 points; 95% one-sided confidence"
     return [
         _check("finite outputs", (0, None, None), 0, "samples", "all outputs are finite"),
         _check("accuracy drop", (0.12, -0.21, 0.45), 0.5, "points", drop),
@@ -190,7 +194,7 @@ def bare() -> dict[str, Any]:
 @pytest.fixture
 def hostile(report: dict[str, Any]) -> dict[str, Any]:
     """Every string that is not a fixed word of the format is a stranger's."""
-    fixed = {"outcome", "unit"}
+    fixed = {"outcome", "unit", "side"}
 
     def poison(value: Any, key: str = "") -> Any:
         if isinstance(value, str):

@@ -26,6 +26,12 @@ def test_the_table_and_every_check_are_there(report: dict[str, Any]) -> None:
         assert safe(check["why"]) in text
 
 
+def test_the_confidence_of_the_accuracy_is_one_sided(report: dict[str, Any]) -> None:
+    text = render_markdown(report)
+    assert "at each end at 95 % one-sided confidence" in text
+    assert "95 % confidence" not in text
+
+
 def test_refusals_are_told_and_long_changes_are_counted(report: dict[str, Any]) -> None:
     text = render_markdown(report)
     assert "- refused: fc: kept in float, int8 loses 0.4 points here" in text

@@ -57,6 +57,28 @@ def test_panels_of_the_ledger_share_their_rows(report: dict[str, Any]) -> None:
     assert [label for label, _ in rows[0]] == ["reference", "export", "optimize", "quantize"]
 
 
+def _axis(tree: ElementTree.Element) -> list[str | None]:
+    return [t.text for t in tree.iter("text") if t.get("class") == "tick"]
+
+
+def test_the_axis_of_a_share_stays_between_none_and_all(report: dict[str, Any]) -> None:
+    for moment, value in zip(report["history"], (0.996, 0.095, 0.99), strict=True):
+        moment["accuracy"] = value
+    assert _axis(_drawn(figures(read_report(report)), "history")) == ["2.29 %", "100.00 %"]
+    report["history"][1]["accuracy"] = 0.01
+    (figure,) = [f for f in figures(read_report(report)) if f.title.startswith("In torch")]
+    assert _axis(_drawn([figure], "history")) == ["0.00 %", "100.00 %"]
+    assert figure.caption == "The axis starts at zero."
+
+
+def test_the_axis_of_an_error_may_go_beyond_one(report: dict[str, Any]) -> None:
+    report["accuracy"] |= {"unit": "squared error", "higher_is_better": False}
+    for moment, value in zip(report["history"], (2.0, 3.0, 2.0), strict=True):
+        moment["accuracy"] = value
+    ends = _axis(_drawn(figures(read_report(report)), "history"))
+    assert ends == ["1.920 squared error", "3.080 squared error"]
+
+
 def test_a_shorter_pipeline_gives_fewer_rows(unquantized: dict[str, Any]) -> None:
     tree = _drawn(ledger_figures(read_report(unquantized)), "time")
     assert "quantize" not in "".join(tree.itertext())

@@ -24,6 +24,7 @@ def test_table_checks_and_files_follow(report: dict[str, Any]) -> None:
     text = _shown(report)
     places = [text.index(word) for word in ("PASS", "size on disk", "accuracy drop", "bundle.tar")]
     assert places == sorted(places)
+    assert "95% one-sided" in _shown(report, 300)
     assert "11.4x smaller" in text and "at most 0.50 points" in text
 
 

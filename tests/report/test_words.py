@@ -68,9 +68,16 @@ def test_points_never_show_a_negative_zero() -> None:
 
 
 def test_whole_numbers_of_other_units_have_no_decimals() -> None:
-    assert words.quantity(1.0, "samples") == "1 samples"
+    assert words.quantity(2.0, "samples") == "2 samples"
     assert words.quantity(5_000, "") == "5,000"
     assert words.quantity(23.414, "dB") == "23.41 dB"
+
+
+def test_one_is_not_many() -> None:
+    assert words.quantity(1.0, "samples") == "1 sample"
+    assert words.quantity(0.0, "samples") == "0 samples"
+    assert words.counted(1, "sample") == "1 sample"
+    assert words.counted(5_000, "sample") == "5,000 samples"
 
 
 def test_an_interval_names_its_unit_once() -> None:

@@ -14,10 +14,14 @@ from deploypipe.bundle.verify import verify
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import digest_tree
+from deploypipe.data import open_samples
 from deploypipe.graph import PASSES, GraphPass, Outcome
-from deploypipe.graph.files import load
+from deploypipe.graph.files import load, save
 from deploypipe.report.collect import SECTIONS, Told, collect
 from deploypipe.report.schema import read_report
+from deploypipe.runtime import Target
+from deploypipe.runtime.targets.cpu import Cpu
+from deploypipe.runtime.targets.tensorrt import Tensorrt
 from deploypipe.stages import STAGES
 from deploypipe.stages._onnx_source import OnnxSource
 from deploypipe.stages.bundle import Bundle
@@ -109,6 +113,26 @@ def test_an_onnx_file_is_taken_in_as_it_is(net_onnx, net_desk, tmp_path):
     assert source.answer_shape(feeds, desk.target) == (1, 4)
 
 
+def test_other_weights_beside_an_equal_file_are_another_source(net_onnx, tmp_path):
+    given = tmp_path / "mine.onnx"
+    save(load(net_onnx.path), given, largest_file=10)
+    before, model = OnnxSource(str(given)), given.read_bytes()
+    weights = given.with_name("mine.onnx.data").read_bytes()
+    given.with_name("mine.onnx.data").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    assert given.read_bytes() == model
+    assert OnnxSource(str(given)) != before
+
+
+def test_weights_beside_a_model_are_part_of_what_is_made(net_onnx, net_desk, tmp_path, monkeypatch):
+    monkeypatch.setattr(save, "__defaults__", (10,))
+    desk = net_desk(tmp_path / "out")
+    for stage in (OnnxSource(str(net_onnx.path)), Optimize(), Quantize()):
+        made = stage.run(net_onnx, desk)
+        data = desk.out / "model.onnx.data"
+        assert [file.name for file in made.data] == [data.name]
+        assert made.bytes == made.path.stat().st_size + data.stat().st_size
+
+
 def test_optimizing_changes_no_answer_and_is_told(optimized, net_onnx, net_desk, tmp_path):
     desk = net_desk(tmp_path)
     np.testing.assert_allclose(answers(optimized, desk), answers(net_onnx, desk), atol=1e-4)
@@ -141,6 +165,14 @@ def test_more_calibration_samples_than_there_are_is_told_before_any_work(net_dat
 def test_more_validation_samples_than_there_are_is_told_before_any_work(net_data):
     with pytest.raises(UserError, match="validate.samples: 41 samples were asked for"):
         Validate(samples=41).work(net_data)
+
+
+def test_samples_without_labels_are_told_before_any_work(tmp_path):
+    np.savez(tmp_path / "bare.npz", image=np.zeros((9, 3, 8, 8), np.float32))
+    data = open_samples(f"npz:{tmp_path / 'bare.npz'}")
+    with pytest.raises(UserError, match="data: the samples of validation have no labels, and acc"):
+        Validate().work(data)
+    assert Quantize().work(data).samples == {"calibration": 9}
 
 
 def test_quantizing_makes_int8_and_answers_nearly_alike(quantized, optimized, net_desk, tmp_path):
@@ -228,13 +260,37 @@ def test_the_bundle_tells_how_many_goldens_it_really_has(validated, net_desk, tm
     assert made.notes["changes"] == ["packed with 40 golden samples"]
 
 
+class Elsewhere(Target):
+    """No execution provider of ONNX Runtime's."""
+
+    def missing(self):
+        return None
+
+    def open(self, model, *, profile=False, optimized=None):
+        return Cpu(1).open(model)
+
+
+@pytest.mark.parametrize(
+    ("target", "providers"),
+    [
+        (Cpu(1), ["CPUExecutionProvider"]),
+        (Tensorrt(1), ["TensorrtExecutionProvider", "CUDAExecutionProvider"]),
+        (Elsewhere(), ["CPUExecutionProvider"]),
+    ],
+)
+def test_the_runner_gets_the_providers_of_the_target(
+    target, providers, net_onnx, net_desk, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Tensorrt, "open", lambda self, model: Cpu(1).open(model))
+    content = Bundle().content(net_onnx, net_desk(tmp_path, target=target))
+    assert content.providers == tuple(providers)
+
+
 def test_a_model_of_a_fixed_batch_is_bundled(net_desk, net_data, tmp_path):
     model = ir.from_onnx_text(
         '<ir_version: 8, opset_import: ["": 17]>\n'
         "g (float[2,3,8,8] image) => (float[2,192] logits) { logits = Flatten(image) }"
     )
-    from deploypipe.graph.files import save
-
     save(model, tmp_path / "model.onnx")
     source = Artifact.of(Kind.ONNX, tmp_path / "model.onnx", "file")
     desk = net_desk(tmp_path / "artifact")

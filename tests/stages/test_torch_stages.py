@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from deploypipe.compress.criteria.l2 import L2
 from deploypipe.compress.torch_model import TorchModel
 from deploypipe.compress.training import accuracy
 from deploypipe.core.artifact import Artifact, Kind
@@ -51,6 +52,12 @@ def test_an_edited_model_file_is_another_source(tmp_path, net_file):
     before = TorchSource(f"{file}:net")
     file.write_text(net_file.read_text().replace(".relu()", ".tanh()"))
     assert TorchSource(f"{file}:net") != before
+
+
+def test_weights_beside_an_export_are_part_of_it(net_torch, net_desk, tmp_path, monkeypatch):
+    monkeypatch.setattr(save, "__defaults__", (10,))
+    made = Export(batches=[1]).run(net_torch, net_desk(tmp_path / "out"))
+    assert [file.name for file in made.data] == ["model.onnx.data"]
 
 
 def test_a_model_that_cannot_take_the_samples_is_told_before_any_work(net_data, tmp_path):
@@ -132,6 +139,18 @@ class _Bare:
 def test_what_is_for_images_is_refused_for_arrays(net_data):
     with pytest.raises(UserError, match="data.source: shift and mirror are for images"):
         Train(shift=1).work(net_data)
+
+
+def test_pruning_scores_every_group_once(net_torch, net_desk, tmp_path):
+    seen = []
+
+    class Counting(L2):
+        def score(self, group, parameters):
+            seen.append(group.name)
+            return super().score(group, parameters)
+
+    Prune(criterion=Counting()).run(net_torch, net_desk(tmp_path / "artifact"))
+    assert sorted(seen) == ["inner.weight", "stem.weight"]
 
 
 def test_pruning_masks_whole_channels_and_tells_each_group(net_pruned, net_data):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnx.parser
 import pytest
 
 from deploypipe.core.errors import UserError
@@ -29,7 +30,7 @@ def test_records_hold_every_sample_with_its_answer(records):
     assert told.predictions.tolist() == [0, 2, 1, 0, 1]
     assert told.scores.tolist() == [1, 1, 1, 1, 0]
     assert told.mean == 0.8
-    assert told.nonfinite == 0
+    assert told.nonfinite.tolist() == [False] * 5
     np.testing.assert_array_equal(told.outputs, X)
 
 
@@ -86,12 +87,31 @@ def test_samples_that_do_not_fit_the_model_are_refused(records):
         records(x=X.astype(np.float64))
 
 
-def test_nan_answers_are_counted_and_wrong(records):
+def test_nan_answers_are_noted_and_wrong(records):
     broken = X.copy()
     broken[1, 0] = np.nan
-    told = records(x=broken)
-    assert told.nonfinite == 1
+    told = records(x=broken, batch=2)
+    assert told.nonfinite.tolist() == [False, True, False, False, False]
     assert told.scores.tolist() == [1, 0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("other", "broken"),
+    [
+        ("float[N, 3] z", [False, False, True, False, False]),
+        ("float[] whole", [False, False, True, True, False]),
+        ("int64[2] shape", [False] * 5),
+    ],
+)
+def test_nan_in_an_output_that_is_not_scored_is_noted_too(records, other, broken):
+    x = X.copy()
+    x[2, 0] = -1  # its logarithm is NaN; the sum over the batch has no sample of its own
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    two (float[N, 3] x) => (float[N, 3] y, {other}) {{
+      y = Abs(x) z = Log(x) whole = ReduceSum<keepdims=0>(z) shape = Shape(x) }}"""
+    told = records(model=onnx.parser.parse_model(text).SerializeToString(), x=x, batch=2)
+    assert np.isfinite(told.outputs).all()
+    assert told.nonfinite.tolist() == broken
 
 
 def test_flips_are_counted_both_ways(records):
@@ -121,6 +141,7 @@ def test_an_error_that_grows_is_a_drop(records):
     assert 0 < told.drop.low < told.drop.value < told.drop.high
     assert told.flips_to_wrong is None
     assert compare_accuracy(bad, good).drop.value < 0
+    assert told.to_json()["higher_is_better"] is False
 
 
 def test_other_samples_are_refused(records):
@@ -137,3 +158,11 @@ def test_the_section_of_the_report_is_plain_json(records):
     told = compare_accuracy(records(), records((1, 1, 4))).to_json()
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert told["drop_points"] == pytest.approx(40)
+    assert told["higher_is_better"] is True
+
+
+def test_the_confidence_is_said_to_be_of_either_end(records):
+    told = compare_accuracy(records(), records((1, 1, 4)))
+    assert (told.confidence, told.drop.confidence) == (0.95, pytest.approx(0.9))
+    section = told.to_json()
+    assert (section["confidence"], section["one_sided"]) == (0.95, True)

@@ -19,7 +19,7 @@ def records(outputs, metric="top1", kept=None):
     outputs = np.asarray(outputs, np.float32)
     n = len(outputs)
     built = METRICS.build(metric)
-    bad = int((~np.isfinite(outputs).reshape(n, -1).all(axis=1)).sum())
+    bad = ~np.isfinite(outputs).reshape(n, -1).all(axis=1)
     return Records(
         "", built, tuple(f"s{i}" for i in range(n)), np.zeros(n), built.predict(outputs),
         np.zeros(n), outputs[:kept], bad,
@@ -54,6 +54,13 @@ def test_nan_is_counted_and_left_out_of_the_distances():
     told = measure_drift(records(A), records(broken))
     assert (told.candidate_nonfinite, told.reference_nonfinite, told.samples) == (2, 0, 1)
     assert told.max_abs_error == 0
+
+
+def test_nan_is_new_only_where_the_reference_has_none():
+    was, now = A.copy(), A.copy()
+    was[0, 0] = was[1, 1] = now[1, 1] = now[2, 2] = np.nan
+    told = measure_drift(records(was), records(now))
+    assert (told.reference_nonfinite, told.candidate_nonfinite, told.new_nonfinite) == (2, 2, 1)
 
 
 def test_nothing_finite_gives_no_distance():

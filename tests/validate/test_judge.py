@@ -44,13 +44,13 @@ def accuracy(lost, won, samples):
     drop = drop_interval(lost, won, samples, 0.95).map(lambda share: share * 100)
     margin = provable_margin(lost, won, samples, 0.95) * 100
     return AccuracyComparison(
-        "top1", "points", 100.0, samples, 0.9, 0.9 - drop.value / 100, drop, 0.95, lost, won, 1.0,
-        margin,
+        "top1", "points", 100.0, samples, 0.9, 0.9 - drop.value / 100, drop, 0.95, True, lost,
+        won, 1.0, margin,
     )  # fmt: skip
 
 
-def drift(candidate=0, reference=0):
-    return Drift(10, 1.0, 40.0, 0.1, 0.01, 0.02, reference, candidate, ())
+def drift(candidate=0, reference=0, new=0):
+    return Drift(10, 1.0, 40.0, 0.1, 0.01, 0.02, reference, candidate, new, ())
 
 
 BEFORE, AFTER = Measured("reference", 4000), Measured("candidate", 1000)
@@ -152,13 +152,13 @@ def test_a_drop_at_the_limit_is_told_to_stay_undecided():
 
 def test_the_samples_needed_of_a_bootstrap_follow_its_width():
     drop = Interval(0.0, -2.0, 2.0, 0.9)
-    told = accuracy_check(AccuracyComparison("mse", "", 1.0, 100, 1, 1, drop, 0.95), 1.0)
+    told = accuracy_check(AccuracyComparison("mse", "", 1.0, 100, 1, 1, drop, 0.95, False), 1.0)
     assert "about 400 samples would decide" in told.why
 
 
 def test_a_metric_that_is_not_a_number_fails():
     drop = Interval(float("nan"), float("nan"), float("nan"), 0.9)
-    told = accuracy_check(AccuracyComparison("mse", "", 1.0, 100, 1, 1, drop, 0.95), 1.0)
+    told = accuracy_check(AccuracyComparison("mse", "", 1.0, 100, 1, 1, drop, 0.95, False), 1.0)
     assert told.outcome is FAIL
 
 
@@ -169,13 +169,38 @@ def test_shrinking_is_counted_exactly():
 
 
 def test_nan_answers_fail():
-    told = verdict(Comparison(drift=drift(candidate=3)))
+    told = verdict(Comparison(drift=drift(candidate=3, new=3)))
     assert told.outcome is FAIL
     assert "NaN or infinity on 3 samples" in told.checks[0].why
 
 
 def test_nan_answers_that_the_reference_has_too_do_not_fail():
-    assert verdict(Comparison(drift=drift(candidate=3, reference=3))).outcome is PASS
+    told = verdict(Comparison(drift=drift(candidate=3, reference=3)))
+    assert told.outcome is PASS
+    assert "on 3 samples, where the reference has them too" in told.checks[0].why
+
+
+def test_nan_on_another_sample_than_the_references_fails():
+    told = verdict(Comparison(drift=drift(candidate=1, reference=1, new=1)))
+    assert told.outcome is FAIL
+    assert "NaN or infinity on 1 sample where the reference has none" in told.checks[0].why
+
+
+@pytest.mark.parametrize(("lost", "samples"), [(10, 10_000), (500, 10_000), (3, 100)])
+def test_an_accuracy_says_that_its_confidence_is_one_sided(lost, samples):
+    assert "95% one-sided confidence" in accuracy_check(accuracy(lost, 1, samples), 1.0).why
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_every_check_says_on_which_side_its_limit_is(measured):
+    everything = Comparison(accuracy(1, 1, 5000), latency(2, 2.1, 2.2), drift())
+    told = verdict(
+        everything if measured else Comparison(), accuracy_drop=1.0, speedup=1.5, shrink=2
+    ).to_json()
+    sides = {check["name"]: check["side"] for check in told["checks"]}
+    expected = {"accuracy drop": "most", "speedup": "least", "shrink": "least"}
+    more = {"finite outputs": "most", "not slower": "least"}
+    assert sides == expected | (more if measured else {})
 
 
 @pytest.mark.parametrize("asked", [{"speedup": 2.0}, {"accuracy_drop": 1.0}])
@@ -206,7 +231,7 @@ def test_checks_come_in_one_order():
     ],
 )
 def test_one_failure_fails_and_else_one_doubt_leaves_it_undecided(outcomes, outcome):
-    checks = tuple(Check("c", 1, 1, 1, 1, "", one, "") for one in outcomes)
+    checks = tuple(Check("c", 1, 1, 1, 1, "", one, "", "least") for one in outcomes)
     assert Verdict(checks).outcome is outcome
 
 
