@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,26 +73,25 @@ def _samples_bytes(planned: Plan) -> int:
 
 
 def _pace(planned: Plan) -> Pace:
-    split = planned.data.split("validation")
-    rows = [i % len(split) for i in range(max(2, _batch(planned)))]  # one alone has no batch norm
-    feeds = split.batch(rows).inputs
     if planned.source.kind is Kind.ONNX:
-        return _onnx_pace(planned, feeds)
+        return _onnx_pace(planned)
+    split = planned.data.split("validation")
+    count = min(64, max(2, len(split)))  # one alone has no batch norm
+    feeds = split.batch([i % len(split) for i in range(count)]).inputs
     measure = importlib.import_module("deploypipe.compress.pace").measure
     source: Any = planned.source
     bf16 = any(getattr(step.stage, "half", False) for step in planned.steps)
     return Pace(*measure(source.model().module, feeds, bf16))
 
 
-def _batch(planned: Plan) -> int:
-    return min(64, len(planned.data.split("validation")))
-
-
-def _onnx_pace(planned: Plan, feeds: Mapping[str, Any]) -> Pace:
+def _onnx_pace(planned: Plan) -> Pace:
     source: Any = planned.source
+    split = planned.data.split("validation")
+    count = source.batch(split, planned.target)
+    feeds = split.batch(range(count)).inputs
     with planned.target.open(Path(source.file)) as session:
         session(feeds)
         start = time.perf_counter()
         session(feeds)
-        each = (time.perf_counter() - start) / _batch(planned)
+        each = (time.perf_counter() - start) / count
     return Pace(0.0, each, Path(source.file).stat().st_size, 0)

@@ -32,7 +32,9 @@ def fill_blocks(
     dead = [set(choice.dead.tolist()) for choice in choices]
     touching = _touching(choices, parameters)
     while True:
-        lacks = {width: _lack(width, dead, touching, parameters, block, narrow) for width in touching}
+        lacks = {
+            width: _lack(width, dead, touching, parameters, block, narrow) for width in touching
+        }
         width = next((width for width, lack in lacks.items() if lack), None)
         if width is None:
             break
@@ -55,7 +57,12 @@ def _touching(
     for number, choice in enumerate(choices):
         for part in choice.group.slices:
             weights = parameters.get(part.parameter)
-            if weights is not None and weights.ndim > 1 and part.axis == 0 and part.index.shape[1] == 1:
+            if (
+                weights is not None
+                and weights.ndim > 1
+                and part.axis == 0
+                and part.index.shape[1] == 1
+            ):
                 found.setdefault((part.parameter, 0), []).append(number)
     return found
 

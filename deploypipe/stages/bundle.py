@@ -13,6 +13,7 @@ from deploypipe.data import Data
 from deploypipe.runtime import TARGETS, Target, host
 from deploypipe.runtime.onnx_runtime import OnnxRuntimeTarget
 from deploypipe.stages import Desk, Stage, Work
+from deploypipe.stages._batch import batch_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Bundle(Stage):
     def content(self, source: Artifact, desk: Desk) -> Content:
         """What the bundle tells of the model, golden answers included."""
         split = desk.data.split("validation")
-        batch = split.batch(range(min(self.goldens, len(split))))
+        whole = batch_of(source.path, desk.target, split) or 1  # a fixed batch is filled
+        count = -(-self.goldens // whole) * whole
+        batch = split.batch(range(min(count, len(split) // whole * whole)))
         with desk.target.open(source.path) as session:
             step = step_of(session.inputs, len(batch))
             outputs = answer(session, batch.inputs, step)

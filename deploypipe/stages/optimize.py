@@ -70,9 +70,7 @@ class Optimize(Stage):
         notes = {"changes": outcome.changes, "refusals": outcome.refusals}
         return Artifact.of(Kind.ONNX, path, "optimize", source, notes, data_files(path).values())
 
-    def apply(
-        self, path: Path, feeds: Mapping[str, np.ndarray] | None, target: Target
-    ) -> Outcome:
+    def apply(self, path: Path, feeds: Mapping[str, np.ndarray] | None, target: Target) -> Outcome:
         """The optimized model in memory, compared with the file on ``feeds``, or on random inputs.
 
         Raises:

@@ -11,6 +11,7 @@ import pytest
 
 from deploypipe.bundle.verify import verify
 from deploypipe.core.errors import UserError
+from deploypipe.estimate import estimate
 from deploypipe.pipeline import plan, run
 from deploypipe.stages import validate
 from deploypipe.validate.verdict import Outcome, Verdict
@@ -34,11 +35,12 @@ def passing(monkeypatch):
     monkeypatch.setattr(validate, "judge", judge)
 
 
-@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("size", [1, 4, 6])  # 6 is no multiple of the 4 goldens
 def test_a_recipe_runs_to_its_bundle(size, tiny, short, passing, tmp_path):
     fixed(tiny.model, size)
     tiny.recipe["steps"] = ["optimize", "quantize", short, "bundle"]
     planned = plan(tiny.file)
+    assert estimate(planned)["seconds"] > 0
     done = run(planned, tmp_path / "out")
     made = {stage["step"]: stage for stage in done.report["stages"]}
     assert made["quantize"]["notes"]["samples"] == 50 - 50 % size

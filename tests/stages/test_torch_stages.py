@@ -208,9 +208,7 @@ def test_the_export_answers_as_torch_at_every_batch_size(net_onnx):
     assert "largest relative error" in net_onnx.notes["changes"][0]
 
 
-def test_an_export_that_answers_otherwise_is_an_error(
-    net_torch, net_desk, tmp_path, monkeypatch
-):
+def test_an_export_that_answers_otherwise_is_an_error(net_torch, net_desk, tmp_path, monkeypatch):
     from deploypipe.stages import export
 
     honest = export.to_onnx
