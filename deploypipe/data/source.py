@@ -65,7 +65,7 @@ class Source(ABC):
         return len(self.ids())
 
 
-SOURCES: Shelf[Source] = Shelf("source", "deploypipe.data.sources", Source)  # type: ignore[type-abstract]
+SOURCES: Shelf[Source] = Shelf("source", "deploypipe.data.sources", Source)
 
 
 def numbered(name: str, count: int) -> tuple[str, ...]:
