@@ -84,6 +84,7 @@ class Latency:
         """Time both in turns, on random inputs unless ``data`` (a SPEC) is given."""
         from deploypipe.validate.alone import alone
         from deploypipe.validate.files import compare_file_latency
+        from deploypipe.validate.interleave import Pace
 
         samples = None if data is None else _samples(data, None)
         with alone():
@@ -94,8 +95,7 @@ class Latency:
                 samples=samples,
                 batch=batch,
                 shapes=shapes,
-                rounds=rounds,
-                budget_seconds=self.seconds,
+                pace=Pace(rounds, budget_seconds=self.seconds),
             )
         return LatencyClaim(comparison, self.claims)
 
@@ -156,11 +156,19 @@ class Accuracy:
         samples: int | None = None,
         batch: int = 64,
     ) -> AgreementClaim:
-        """Count the samples of ``data`` for which both predict the same class."""
+        """Count the samples of ``data`` for which both predict the same class.
+
+        Raises:
+            UserError: the models do not score classes.
+        """
+        from deploypipe.core.errors import UserError
         from deploypipe.validate.drift import measure_drift
 
         records = _records(candidate, reference, data, target, samples, batch=batch, labelled=False)
-        return AgreementClaim(measure_drift(*records).top1_agreement or 0.0, self.claims)
+        share = measure_drift(*records).top1_agreement
+        if share is None:
+            raise UserError("agreement takes models with outputs [N, classes], two classes or more")
+        return AgreementClaim(share, self.claims)
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,8 @@ class AccuracyClaim:
         """The candidate loses at most ``"1.0 points"``, or so many of the metric's units."""
         from deploypipe.validate.judge import accuracy_check
 
-        self.claims.settle(accuracy_check(self.comparison, _quantity(limit, "points")))
+        unit = self.comparison.unit
+        self.claims.settle(accuracy_check(self.comparison, _quantity(limit, unit)))
 
 
 @dataclass(frozen=True)
@@ -222,8 +231,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line("  ".join([*cells, row[3]]).rstrip())
 
 
+_KINDS = ("passed", "failed", "xfailed", "xpassed")
+
+
 def _rows(stats: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str, str, str]]:
-    reports = (r for kind in ("passed", "failed") for r in stats.get(kind, ()))
+    reports = (r for kind in _KINDS for r in stats.get(kind, ()))
     for report in reports:
         for name, value in getattr(report, "user_properties", ()):
             if name == PROPERTY and report.when == "call":
@@ -244,9 +256,11 @@ def _measured(check: Mapping[str, Any]) -> str:
 
 def _quantity(limit: str | float, unit: str) -> float:
     """``"5%"`` or ``"1.0 points"`` as a number; a bare number is in the same unit."""
-    match = re.fullmatch(rf"\s*(\d+(?:\.\d+)?)\s*(?:{re.escape(unit)})?\s*", str(limit))
+    number = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+    match = re.fullmatch(rf"\s*({number})\s*(?:{re.escape(unit)})?\s*", str(limit))
     if match is None:
-        raise ValueError(f"expected a limit such as '1{unit}', got {limit!r}")
+        example = f"1{unit}" if unit in ("%", "") else f"1 {unit}"
+        raise ValueError(f"expected a limit such as '{example}', got {limit!r}")
     return float(match.group(1))
 
 

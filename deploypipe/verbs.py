@@ -31,13 +31,14 @@ from deploypipe.graph.files import data_files, load, save
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.graph.stats import stats
 from deploypipe.pipeline import plan
-from deploypipe.recipe import load_plugins, read_recipe
+from deploypipe.recipe import read_recipe
 from deploypipe.runtime import TARGETS, Target
 from deploypipe.stages import STAGES, Desk, Stage
 from deploypipe.stages._batch import batch_of
 from deploypipe.stages.bundle import Bundle
 from deploypipe.validate.feeds import random_feeds, sample_feeds
 from deploypipe.validate.files import compare_file_latency, opener
+from deploypipe.validate.interleave import Pace
 from deploypipe.validate.judge import speedup_check
 from deploypipe.validate.latency import time_many
 from deploypipe.validate.verdict import Budget, Outcome
@@ -85,9 +86,7 @@ class Settings:
         return data
 
     def _of_recipe(self, file: Path, use: str) -> Data:
-        recipe, folder = read_recipe(file), file.absolute().parent
-        load_plugins(recipe, folder)
-        data = open_data(recipe.data, "data", folder, self.progress)
+        data = open_data(read_recipe(file).data, "data", file.absolute().parent, self.progress)
         own = self.calibration if use == "calibration" else None
         limit = self.samples if own is None else own
         if limit is None:
@@ -112,6 +111,7 @@ def optimize_model(
     data = settings.open_data()  # with the plug-ins of its recipe
     given = {} if passes is None else {"passes": list(passes)}
     stage: Any = STAGES.build({"optimize": given}, "")
+    before = _bytes(file)
     _apart(file, out)
     target = settings.open_target()
     feeds = _feeds(file, data.split("validation"), target) if data else None
@@ -119,7 +119,7 @@ def optimize_model(
     save(outcome.model, out)
     return {
         "output": str(out),
-        "bytes": {"before": file.stat().st_size, "after": out.stat().st_size},
+        "bytes": {"before": before, "after": _bytes(out)},
         "changes": outcome.changes,
         "refusals": outcome.refusals,
     }
@@ -139,7 +139,7 @@ def quantize_model(
     made = _one_stage(stage, _onnx(file), out, data, settings)
     return {
         "output": str(out),
-        "bytes": {"before": file.stat().st_size, "after": out.stat().st_size},
+        "bytes": {"before": _bytes(file), "after": _bytes(out)},
         "changes": made["changes"],
         "refusals": made["refusals"],
         "data": list(data.notes),
@@ -191,7 +191,7 @@ def bench_models(
     """
     target, data = settings.open_target(), settings.open_data()
     samples = data.split("validation") if data else None
-    how: dict[str, Any] = {"rounds": rounds, "budget_seconds": seconds}
+    how: dict[str, Any] = {"pace": Pace(rounds, budget_seconds=seconds)}
     how["progress"] = settings.progress
     found: dict[str, Json] = {"files": [str(_onnx(file).path) for file in files]}
     if len(files) == 2:
@@ -229,6 +229,7 @@ def export_model(
         return _export_recipe(Path(source), out, settings)
     torch_source = importlib.import_module("deploypipe.stages._torch_source").TorchSource
     place, _, function = source.rpartition(":")
+    _no_input(out, [Path(place), *([weights] if weights else [])])
     build = f"{Path(place).absolute()}:{function}" if place.endswith(".py") else source
     first = torch_source(build, dict(args or {}), str(weights) if weights else None)
     with tempfile.TemporaryDirectory() as folder:
@@ -238,6 +239,7 @@ def export_model(
 
 
 def _export_recipe(file: Path, out: Path, settings: Settings) -> dict[str, Json]:
+    _no_input(out, [file])
     planned = plan(file)
     if planned.source.kind is not Kind.TORCH:
         raise UserError("the recipe's model is an ONNX file already", where=str(file))
@@ -259,7 +261,7 @@ def _export(
         desk = replace(_desk(data, settings), out=Path(folder))
         made = source.run(Artifact(Kind.TORCH, Path(), "nothing"), desk)
         notes = _one_stage(stage, made, out, data, settings)
-    return {"output": str(out), "bytes": out.stat().st_size, **notes}
+    return {"output": str(out), "bytes": _bytes(out), **notes}
 
 
 def inspect_model(file: Path, settings: Settings) -> Json:
@@ -274,7 +276,7 @@ def inspect_model(file: Path, settings: Settings) -> Json:
         placed = session.placement()
     return {
         "file": str(file),
-        "bytes": file.stat().st_size,
+        "bytes": _bytes(file),
         "inputs": [str(spec) for spec in inputs],
         "outputs": [str(spec) for spec in outputs],
         "opsets": opsets,
@@ -328,13 +330,22 @@ def _onnx(file: Path, made_by: str = "file") -> Artifact:
     return Artifact.of(Kind.ONNX, Path(file), made_by, data=data_files(Path(file)).values())
 
 
+def _bytes(file: Path) -> int:
+    """Bytes on disk of a model, external data included."""
+    return sum(path.stat().st_size for path in (file, *data_files(file).values()))
+
+
 def _feeds(file: Path, split: Split, target: Target) -> dict[str, np.ndarray]:
     """A few samples, or as many as the model was exported for."""
     return split.batch(range(batch_of(file, target, split) or min(8, len(split)))).inputs
 
 
 def _apart(file: Path, out: Path) -> None:
-    if out.resolve() in (path.resolve() for path in (file, *data_files(file).values())):
+    _no_input(out, [file, *data_files(file).values()])
+
+
+def _no_input(out: Path, inputs: Sequence[Path]) -> None:
+    if out.resolve() in (path.resolve() for path in inputs):
         raise UserError("the output is the input", where=str(out), then="Give another path with -o")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -23,9 +24,36 @@ class Progress(ABC):
     def task(self, label: str, total: float) -> AbstractContextManager[Task]:
         """A context manager giving a :class:`Task`; ``total`` is in the unit of ``advance``."""
 
+    @contextmanager
+    def expecting(self, label: str, seconds: float) -> Iterator[None]:
+        """Work that cannot tell how far it is: the bar goes by the clock, up to ``seconds``."""
+        with self.task(label, seconds) as task, _by_the_clock(task, seconds):
+            yield
+
     def say(self, text: str) -> None:
         """One line for the log."""
         print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _by_the_clock(task: Task, seconds: float) -> Iterator[None]:
+    done = threading.Event()
+
+    def tick() -> None:
+        start, told = time.monotonic(), 0.0
+        # Never quite full: only the end of the work is the end.
+        while not done.wait(0.2) and told < 0.98 * seconds:
+            now = min(time.monotonic() - start, 0.98 * seconds)
+            task.advance(now - told)
+            told = now
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class Silent(Progress):

@@ -10,7 +10,7 @@ from deploypipe.compress.torch_model import TorchModel
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.data import Data, Split
 from deploypipe.export.parity import check_parity
-from deploypipe.export.to_onnx import to_onnx
+from deploypipe.export.to_onnx import expected_seconds, to_onnx
 from deploypipe.graph.files import data_files, save
 from deploypipe.stages import Desk, Stage, Work
 
@@ -41,10 +41,9 @@ class Export(Stage):
         model = TorchModel.load(source.path)
         split = desk.data.split("validation")
         path = desk.out / "model.onnx"
-        with desk.progress.task("export", total=1) as task:
+        with desk.progress.expecting("export", expected_seconds(model.module)):
             sample = split.batch([0, len(split) - 1]).inputs
             save(to_onnx(model.module, sample, outputs=self.outputs, dynamic=self.dynamic), path)
-            task.advance()
         feeds = [split.batch(part).inputs for part in _parts(split, self.batches)]
         with desk.target.open(path) as session:
             parity = check_parity(model.module, session, feeds, self.tolerance)

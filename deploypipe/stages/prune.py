@@ -18,6 +18,7 @@ from deploypipe.core.files import Json
 from deploypipe.core.shelf import OneOf
 from deploypipe.data import Data
 from deploypipe.export.parameter_groups import parameter_groups
+from deploypipe.export.to_onnx import expected_seconds
 from deploypipe.stages import Desk, Stage, Work
 
 
@@ -58,9 +59,8 @@ class Prune(Stage):
         model = TorchModel.load(source.path)
         split = desk.data.split("validation")
         sample = split.batch([0, len(split) - 1]).inputs
-        with desk.progress.task("prune: find groups", total=1) as task:
+        with desk.progress.expecting("prune: find groups", expected_seconds(model.module)):
             groups = parameter_groups(model.module, sample)
-            task.advance()
         if not groups:
             raise UserError(
                 "no channel of this model can be pruned",

@@ -28,6 +28,7 @@ from deploypipe.validate.accuracy import Records, compare_accuracy, record
 from deploypipe.validate.drift import measure_drift
 from deploypipe.validate.feeds import sample_feeds
 from deploypipe.validate.files import compare_file_latency, opener
+from deploypipe.validate.interleave import Pace
 from deploypipe.validate.judge import Comparison, Measured, judge
 from deploypipe.validate.latency import LatencyComparison, time_many
 from deploypipe.validate.metrics.top1 import Top1
@@ -50,7 +51,9 @@ class Validate(Stage):
     measures: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.rounds < 3 or self.seconds <= 0:
+        if self.samples is not None and self.samples < 1:
+            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        if self.batch < 1 or self.rounds < 3 or not self.seconds > 0:
             raise ValueError("batch must be at least 1, rounds at least 3 and seconds positive")
 
     def work(self, data: Data) -> Work:
@@ -124,8 +127,7 @@ class Validate(Stage):
             desk.target,
             samples=desk.data.split("validation"),
             batch=self.batch,
-            rounds=self.rounds,
-            budget_seconds=self.seconds,
+            pace=Pace(self.rounds, budget_seconds=self.seconds),
             seed=desk.seed,
             progress=desk.progress,
         )
@@ -141,8 +143,7 @@ class Validate(Stage):
         timings = time_many(
             {label: opener(desk.target, artifact.path) for label, artifact in steps.items()},
             sample_feeds(desk.data.split("validation"), latency.batch or self.batch),
-            rounds=max(3, self.rounds - 2),
-            budget_seconds=self.seconds / 2,
+            Pace(max(3, self.rounds - 2), budget_seconds=self.seconds / 2),
             seed=desk.seed,
             progress=desk.progress,
         )

@@ -36,8 +36,12 @@ LEAST_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Pace:
-    """How long things take.  The budget of seconds ends rounds and blocks early; the clock alone
-    decides that, never what was measured."""
+    """How long things take.
+
+    ``rounds`` of fresh sessions are the observations of an interval; each has ``blocks`` ABBA or
+    BAAB blocks.  The budget of seconds ends rounds and blocks early, by the clock alone, never by
+    what was measured, and never before three rounds of one block each.
+    """
 
     rounds: int = 5
     blocks: int = 4

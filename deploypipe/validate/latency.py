@@ -18,6 +18,7 @@ from deploypipe.validate.student import mean_interval
 
 CONFIDENCE = 0.99
 REFERENCE, CANDIDATE, TWIN = "reference", "candidate", "twin"
+DEFAULT_PACE = Pace()
 
 RAW_LIMIT = 2000
 """Raw times of a side that go into a report; evenly picked where there are more."""
@@ -89,36 +90,28 @@ def compare_latency(
     open_reference: Opener,
     open_candidate: Opener,
     feeds: Sequence[Feeds],
+    pace: Pace = DEFAULT_PACE,
     *,
-    rounds: int = 5,
-    blocks: int = 4,
-    budget_seconds: float = 120.0,
     confidence: float = CONFIDENCE,
     seed: int = 0,
     progress: Progress | None = None,
-    pace: Pace | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> LatencyComparison:
-    """Time two models in turns: ``rounds`` times fresh sessions, ``blocks`` blocks each.
+    """Time two models in turns: ``pace.rounds`` times fresh sessions, ``pace.blocks`` blocks each.
 
     The interval is Student's on the rounds' mean log ratios.  A fifth of the time goes to the
-    reference against a second session of itself.  ``budget_seconds`` ends it early, by the clock
-    alone, but never before three rounds of one block each.
+    reference against a second session of itself.
 
     Args:
         open_reference: Opens a session (or any callable) that takes a feed.
         open_candidate: The same for the other model.
         feeds: Batches to rotate over; both models must take them.
-        rounds: Fresh sessions of both; the observations of the interval.
-        blocks: ABBA or BAAB blocks in each round.
-        budget_seconds: See above.
+        pace: How many rounds and blocks, and how long.
         confidence: Two-sided.
         seed: Of the order of turns.
         progress: Told after each round.
-        pace: All lengths at once, for tests; replaces rounds, blocks and budget_seconds.
         clock: For tests.
     """
-    pace = pace or Pace(rounds, blocks, budget_seconds)
     openers = {REFERENCE: open_reference, CANDIDATE: open_candidate, TWIN: open_reference}
     groups = [Turns((REFERENCE, CANDIDATE))] * pace.blocks
     groups += [Turns((REFERENCE, TWIN), share=0.5)] * max(1, pace.blocks // 2)
@@ -138,20 +131,16 @@ def compare_latency(
 def time_many(
     openers: Mapping[str, Opener],
     feeds: Sequence[Feeds],
+    pace: Pace = DEFAULT_PACE,
     *,
-    rounds: int = 5,
-    blocks: int = 4,
-    budget_seconds: float = 120.0,
     confidence: float = CONFIDENCE,
     seed: int = 0,
     progress: Progress | None = None,
-    pace: Pace | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[str, Timing]:
     """Time several models in turns, each against the first; arguments as `compare_latency`."""
     if not openers:
         raise UserError("there is no model to time")
-    pace = pace or Pace(rounds, blocks, budget_seconds)
     labels = tuple(openers)
     groups = [Turns(labels)] * pace.blocks
     done = interleave(openers, feeds, groups, pace, seed=seed, progress=progress, clock=clock)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 
@@ -43,3 +44,18 @@ def test_an_error_inside_a_task_is_not_swallowed():
 def test_bars_are_for_a_terminal_and_lines_for_a_log(monkeypatch, terminal, kind):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     assert type(progress.for_stderr()) is kind and issubclass(kind, Progress)
+
+
+def test_work_that_cannot_tell_how_far_it_is_goes_by_the_clock(capsys):
+    with Lines(every=0).expecting("export", seconds=1.0):
+        time.sleep(0.7)
+    told = [line for line in capsys.readouterr().err.splitlines() if "export:" in line]
+    shares = [int(line.partition("%")[0].rpartition(" ")[2]) for line in told]
+    assert len(told) >= 2 and shares == sorted(shares) and shares[-1] < 100
+    assert "s left" in told[0]
+
+
+def test_work_that_takes_longer_than_expected_is_never_called_done(capsys):
+    with Lines(every=0).expecting("export", seconds=0.1):
+        time.sleep(0.6)
+    assert "100%" not in capsys.readouterr().err

@@ -60,7 +60,9 @@ def test_a_drift_of_the_machine_cancels():
 
 def test_every_round_opens_fresh_sessions_and_alternates_the_first():
     watch = Watch()
-    told = compare_latency(watch.model("a", 1), watch.model("b", 1), FEEDS, clock=watch, rounds=4)
+    told = compare_latency(
+        watch.model("a", 1), watch.model("b", 1), FEEDS, Pace(rounds=4), clock=watch
+    )
     assert len(watch.opened) == 4 * 3
     assert [one.opened[0] for one in told.rounds] == ["reference", "twin", "reference", "twin"]
 
@@ -68,7 +70,7 @@ def test_every_round_opens_fresh_sessions_and_alternates_the_first():
 def test_blocks_go_there_and_back_and_their_order_is_drawn():
     watch = Watch()
     a, b = watch.model("a", 1), watch.model("b", 1)
-    told = compare_latency(a, b, FEEDS, clock=watch, blocks=8)
+    told = compare_latency(a, b, FEEDS, Pace(blocks=8), clock=watch)
     orders = {block.order for one in told.rounds for block in one.blocks}
     assert all(order == order[::-1] and len(order) == 4 for order in orders)
     assert {("reference", "candidate", "candidate", "reference"),
@@ -114,7 +116,7 @@ def test_warming_up_is_not_measured():
 def test_the_budget_ends_slow_models_after_three_rounds():
     watch = Watch()
     a, b = watch.model("a", 900), watch.model("b", 1000)
-    told = compare_latency(a, b, FEEDS, clock=watch, budget_seconds=10)
+    told = compare_latency(a, b, FEEDS, Pace(budget_seconds=10), clock=watch)
     assert len(told.rounds) == 3
     assert all(len(one.blocks) == 2 for one in told.rounds)
     assert told.ratio.value == pytest.approx(10 / 9)
@@ -185,7 +187,9 @@ def test_one_model_can_be_timed_alone():
 
 def test_one_round_has_no_interval():
     watch = Watch()
-    told = compare_latency(watch.model("a", 1), watch.model("b", 1), FEEDS, clock=watch, rounds=1)
+    told = compare_latency(
+        watch.model("a", 1), watch.model("b", 1), FEEDS, Pace(rounds=1), clock=watch
+    )
     assert told.to_json()["high"] is None
     assert told.to_json()["aa_half_width"] is None
     assert speedup_check(told, 0.5).outcome == "UNDECIDED"
@@ -206,7 +210,7 @@ def test_a_report_holds_a_bounded_number_of_raw_times():
     watch = Watch()
     pace = Pace(rounds=3, blocks=2, warm_seconds=0.01)
     a, b = watch.model("a", 0.02), watch.model("b", 0.02)
-    told = compare_latency(a, b, FEEDS, clock=watch, pace=pace)
+    told = compare_latency(a, b, FEEDS, pace, clock=watch)
     assert told.reference.n > 2000
     assert len(told.to_json()["reference_ms"]) == 2000
     assert told.to_json()["batch"] == 2
