@@ -30,11 +30,13 @@ from deploypipe.core import options
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json, digest_json, explained_os_errors, sha256_file
+from deploypipe.core.local_imports import own_files
+from deploypipe.data import Source
 from deploypipe.runtime import TARGETS, Target, host
 from deploypipe.stages import STAGES, Desk, Stage
 from deploypipe.validate.verdict import Outcome
 
-PACKAGES = ("deploypipe", "onnxruntime", "onnx")
+PACKAGES = ("deploypipe", "onnxruntime", "onnxruntime-gpu", "onnx")
 """Packages whose versions every result depends on."""
 
 
@@ -153,7 +155,8 @@ def key_of(stage: Stage, source: Artifact, desk: Desk) -> str:
         "stage": STAGES.name_of(stage),
         "version": stage.version,
         "options": options.values_of(stage),
-        "plugins": sorted(_plugins([stage, desk.target])),
+        "plugins": sorted(_plugins([stage, desk.target, *_sources(desk)])),
+        "code": _model_code(stage, source),
         "source": [source.digest, source.kind],
         "ancestors": _digests(source) if stage.measures else [],
         "reference": reference.digest if reference else None,
@@ -176,16 +179,36 @@ def _manifest(source: Artifact, desk: Desk) -> Json:
     return [desk.name, desk.data.classes, verdict, host()]
 
 
+def _sources(desk: Desk) -> list[Source]:
+    return [split.source for split in desk.data.splits.values()]
+
+
+def _model_code(stage: Stage, source: Artifact) -> list[str]:
+    """Content of the file that a torch model is built by, and of those it imports from its folder.
+
+    It decides what the equal weights of an equal artifact compute.
+    """
+    if stage.takes is not Kind.TORCH:
+        return []
+    place = getattr(stage, "build", "")
+    if source.digest:
+        place = json.loads((source.path / "model.json").read_text())["build"]
+    file = Path(place.rpartition(":")[0])
+    known = file.suffix == ".py" and file.is_file()
+    return list(map(sha256_file, own_files(file))) if known else []
+
+
 def _plugins(thing: object) -> set[str]:
     """Content of the files from outside the package that things and their options come from."""
     if isinstance(thing, list | tuple):
         return set().union(*map(_plugins, thing))
-    if not dataclasses.is_dataclass(thing) and not isinstance(thing, Stage | Target):
-        return set()
     cls = type(thing)
+    known = isinstance(thing, Stage | Target | Source) or cls in options.NAMES
+    if not known and not dataclasses.is_dataclass(thing):
+        return set()
     own = cls.__module__.partition(".")[0] == __package__
     file = None if own else inspect.getsourcefile(cls)
-    found = {sha256_file(Path(file))} if file else set()
+    found = set(map(sha256_file, own_files(Path(file)))) if file else set()
     return found | _plugins([getattr(thing, name) for name in options.model_of(cls).model_fields])
 
 

@@ -265,9 +265,11 @@ def validate(
 def bench(
     candidate: Annotated[Path, typer.Argument(metavar="A.onnx")],
     baseline: Annotated[Path | None, typer.Argument(metavar="[B.onnx]")] = None,
-    batch: Annotated[int, typer.Option(help="Samples a call.")] = 1,
+    batch: Annotated[int, typer.Option(help="Samples a call.", min=1)] = 1,
     margin: Annotated[str, typer.Option(help="How much slower A may be than B.")] = "5%",
-    seconds: Annotated[float, typer.Option(help="About how long to measure.")] = 30.0,
+    seconds: Annotated[
+        float, typer.Option(help="About how long to measure.", min=0.01, clamp=False)
+    ] = 30.0,
     data: Data = None,
     target: TargetName = "cpu",
     threads: Threads = None,
@@ -333,7 +335,7 @@ def _settings(data: str | None, samples: int | None, target: str, threads: int |
     from deploypipe.core.progress import for_stderr
     from deploypipe.verbs import Settings
 
-    spec: Any = {target: {"threads": threads}} if threads else target
+    spec: Any = target if threads is None else {target: {"threads": threads}}
     return Settings(data, samples, spec, for_stderr())
 
 
@@ -355,9 +357,12 @@ def _show(found: Any, as_json: bool, table: Callable[[Any], Any], last: str = ""
 def _shape(text: str) -> tuple[str, list[int]]:
     name, _, sizes = text.partition("=")
     try:
-        return name, [int(size) for size in sizes.split(",")]
+        shape = [int(size) for size in sizes.split(",")]
     except ValueError:
-        raise UserError(f"expected NAME=3,32,32, got {text!r}", where="--input") from None
+        shape = [0]
+    if not name or min(shape) < 1:
+        raise UserError(f"expected NAME=3,32,32, got {text!r}", where="--input")
+    return name, shape
 
 
 def _limit(text: str) -> tuple[str, float]:

@@ -32,7 +32,10 @@ def examine(recipe: Path | None = None) -> dict[str, Json]:
 
 
 def _target(name: str) -> str:
-    return build(TARGETS.get(name), {}, name).missing() or "ready"
+    try:
+        return build(TARGETS.get(name), {}, name).missing() or "ready"
+    except DeploypipeError as error:  # of somebody's plug-in
+        return str(error)
 
 
 def _extra(module: str) -> str:

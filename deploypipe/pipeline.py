@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploypipe.bundle.tar import holds_bundle
 from deploypipe.cache import Cache, Entry, key_of
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import EnvironmentLacks, UserError, needs_extra
@@ -24,7 +25,7 @@ from deploypipe.core.progress import Progress, Silent
 from deploypipe.core.shelf import EXTRA_OF
 from deploypipe.data import Data, open_data
 from deploypipe.data.spec import locate
-from deploypipe.recipe import Recipe, Step, build_steps, load_plugins, read_recipe, shelves
+from deploypipe.recipe import Recipe, Step, build_steps, read_recipe, shelves
 from deploypipe.report import write_report
 from deploypipe.report.collect import Told, collect
 from deploypipe.runtime import TARGETS, Target
@@ -69,7 +70,6 @@ def plan(file: Path, changes: Sequence[str] = (), progress: Progress | None = No
     """
     recipe = read_recipe(file, changes)
     folder = file.absolute().parent
-    load_plugins(recipe, folder)
     shelves()
     steps = build_steps(recipe)
     _check_packages(steps)
@@ -184,10 +184,13 @@ def _may_ship(entries: Sequence[Entry]) -> bool:
 
 
 def _check_place(out: Path) -> None:
-    """A folder of the user's own called bundle is not ours to replace."""
-    there = out / "bundle"
-    if there.exists() and not (there / "manifest.json").is_file():
-        raise UserError("is there already and no bundle", where=str(there), then="Give another -o")
+    """What is the user's own and called bundle or bundle.tar is not ours to replace."""
+    folder, tar = out / "bundle", out / "bundle.tar"
+    ours = {folder: (folder / "manifest.json").is_file(), tar: tar.is_file() and holds_bundle(tar)}
+    for there, known in ours.items():
+        if there.exists() and not known:
+            what = "is there already and no bundle"
+            raise UserError(what, where=str(there), then="Give another -o")
 
 
 def _sweep(out: Path) -> None:
@@ -226,7 +229,10 @@ def _source(recipe: Recipe, folder: Path) -> Source:
         return OnnxSource(str(locate(model.onnx, "model.onnx", folder)))
     if importlib.util.find_spec("torch") is None:
         raise needs_extra("a model with 'build'", "torch", "torch")
-    place, _, function = (model.build or "").rpartition(":")
+    place, _, function = str(model.build).rpartition(":")
+    if not place:
+        what = f"expected FILE.py:FUNCTION or MODULE:FUNCTION, got '{model.build}'"
+        raise UserError(what, where="model.build")
     if place.endswith(".py"):
         place = str(locate(place, "model.build", folder))
     weights = str(locate(model.weights, "model.weights", folder)) if model.weights else None
@@ -250,6 +256,14 @@ def _check_packages(steps: Sequence[Step]) -> None:
                 raise needs_extra(f"step '{step.name}'", module, EXTRA_OF.get(module, module))
 
 
+_NEXT = {
+    Kind.TORCH: "An export step goes from torch to onnx",
+    Kind.ONNX: "Move it before the export step",
+    Kind.BUNDLE: "Move it before the bundle step",
+}
+"""What to do with a step that cannot take what there is."""
+
+
 def _check_chain(steps: Sequence[Step], kind: Kind) -> None:
     """Every step takes what the one before gives; what only the end can do stands at the end."""
     judged = False
@@ -258,9 +272,7 @@ def _check_chain(steps: Sequence[Step], kind: Kind) -> None:
             raise UserError(
                 f"'{step.name}' takes a {step.stage.takes} model, but gets {kind}",
                 where=step.where,
-                then="An export step goes from torch to onnx"
-                if kind is Kind.TORCH
-                else "Move it before the export step",
+                then=_NEXT[kind],
             )
         if step.name == "bundle" and not judged:
             raise UserError(

@@ -1,6 +1,7 @@
 """YAML <-> Recipe: everything that a run is told, checked before any work.
 
-``read_recipe`` raises the first mistake with its path and, for a typo, the nearest name.
+``read_recipe`` raises the first mistake with its path and, for a typo, the nearest name.  The
+plug-ins come onto their shelves before the rest is checked, so that any part may name them.
 ``schema`` is the JSON Schema of the same models, so that an editor can say it earlier.
 """
 
@@ -79,6 +80,12 @@ def model_of_text(text: str) -> dict[str, Any]:
     return {"onnx" if text.endswith(".onnx") else "build": text}
 
 
+class _Plugins(BaseModel):
+    """What is read of a recipe before anything else."""
+
+    plugins: list[str] = Field(default_factory=list)
+
+
 class Recipe(BaseModel):
     """A whole run."""
 
@@ -104,7 +111,7 @@ class Step:
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """Read a YAML recipe and apply ``--set a.b=c`` changes.
+    """Read a YAML recipe, apply ``--set a.b=c`` changes and load its plug-ins.
 
     Raises:
         UserError: no such file, not YAML, or the first thing that is wrong in it.
@@ -112,6 +119,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     given = _yaml_file(path)
     for change in changes:
         _set(given, change)
+    _load_plugins(options.check(_Plugins, given, "").plugins, path.absolute().parent)
     return options.check(Recipe, given, "")
 
 
@@ -120,7 +128,7 @@ def _yaml_file(path: Path) -> dict[str, Any]:
         raise UserError("no such recipe", where=str(path), then="Give the path of a YAML file")
     try:
         given = _load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # no text, or a date such as 2020-13-45
         reason = " ".join(str(error).split())
         raise UserError(f"not YAML: {reason}", where=str(path)) from error
     if not isinstance(given, dict):
@@ -157,7 +165,7 @@ def _set(given: dict[str, Any], change: str) -> None:
         raise UserError(f"expected a.b=value, got {change!r}", where="--set")
     try:
         value = _load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{text!r} is not a YAML value", where=f"--set {path}") from error
     place: Any = given
     *parents, last = path.split(".")
@@ -197,15 +205,22 @@ def _key(place: Any, part: str, path: str) -> Any:
     names = [next(iter(entry), "") if isinstance(entry, dict) else entry for entry in place]
     if part.isdigit() and int(part) < len(place):
         return int(part)
-    if part in names:
+    if names.count(part) == 1:
         return names.index(part)
+    if part in names:
+        places = ", ".join(str(place) for place, name in enumerate(names) if name == part)
+        raise UserError(
+            f"'{part}' is there more than once",
+            where=f"--set {path}",
+            then=f"Give its number instead, one of {places}",
+        )
     known = ", ".join(map(str, names))
     raise UserError(f"no entry '{part}'; there are: {known}", where=f"--set {path}")
 
 
-def load_plugins(recipe: Recipe, folder: Path) -> None:
-    """Put the recipe's plug-in files on their shelves."""
-    for number, text in enumerate(recipe.plugins):
+def _load_plugins(plugins: Sequence[str], folder: Path) -> None:
+    """Put a recipe's plug-in files on their shelves."""
+    for number, text in enumerate(plugins):
         where = f"plugins[{number}]"
         shelves()
         shelf.load_plugins(locate(text, where, folder), where)

@@ -1,5 +1,7 @@
 """Is A at most 5 % slower than B?  Interleaved, with an interval; exit code 0 yes, 1 no, 3 unclear.
 
+Where a file is missing or does not fit, the code is that of the command line: 2, 4 or 5.
+
 python scripts/compare_latency.py candidate.onnx baseline.onnx
 """
 
@@ -10,6 +12,7 @@ import sys
 from pathlib import Path
 
 from deploypipe import Settings, bench_models
+from deploypipe.core.errors import DeploypipeError
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("candidate", type=Path)
@@ -17,6 +20,10 @@ parser.add_argument("baseline", type=Path)
 parser.add_argument("--seconds", type=float, default=30)
 given = parser.parse_args()
 
-found = bench_models([given.candidate, given.baseline], Settings(), seconds=given.seconds)
+try:
+    found = bench_models([given.candidate, given.baseline], Settings(), seconds=given.seconds)
+except DeploypipeError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
 print(f"{found['answer']}: {found['ratio']:.3f} of the time; {found['why']}")
 sys.exit({"not slower": 0, "slower": 1}.get(found["answer"], 3))

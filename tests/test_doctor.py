@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from deploypipe import doctor
+from deploypipe.core.errors import EnvironmentLacks
 from deploypipe.doctor import examine
 
 
@@ -20,6 +21,18 @@ def test_the_machine_is_described():
 def test_what_is_missing_is_told_with_how_to_install_it(monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     assert doctor._extra("sklearn") == "not installed: pip install 'deploypipe[demo]'"
+
+
+def test_a_target_that_cannot_be_made_is_told_and_the_others_too(monkeypatch):
+    def get(name, plain=doctor.TARGETS.get):
+        if name == "cuda":
+            raise EnvironmentLacks("it needs another package")
+        return plain(name)
+
+    monkeypatch.setattr(doctor.TARGETS, "get", get)
+    targets = examine()["targets"]
+    assert targets["cuda"] == "it needs another package."
+    assert targets["cpu"] == "ready"
 
 
 def test_two_builds_that_overwrite_each_other_are_told_whatever_else_is_ready(monkeypatch):

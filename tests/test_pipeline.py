@@ -277,6 +277,36 @@ def test_a_folder_of_the_users_called_bundle_is_left_alone(recipe, call, tmp_pat
     assert names(tmp_path / "out") == ["bundle"]
 
 
+def test_a_tar_of_the_users_called_bundle_is_left_alone(tiny, call, tmp_path):
+    mine = tmp_path / "out" / "bundle.tar"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    ran = call("run", tiny.file, "-o", tmp_path / "out", "--json")
+    assert ran.code == 2
+    assert "bundle.tar: is there already and no bundle" in ran.json["error"]
+    assert names(tmp_path / "out") == ["bundle.tar"]
+    assert mine.read_text() == "mine"
+
+
+def test_an_older_bundle_in_a_tar_does_not_stay(tiny, call, tmp_path):
+    data = f"npz:{tiny.samples}"
+    call("pack", tiny.model, "-o", tmp_path / "out" / "bundle.tar", "--data", data)
+    assert names(tmp_path / "out") == ["bundle.tar"]
+    assert call("run", tiny.file, "-o", tmp_path / "out").code == 0
+    assert "bundle.tar" not in names(tmp_path / "out")
+
+
+def test_a_step_after_the_bundle_is_told_where_it_belongs(tiny, short, call):
+    tiny.recipe["steps"] = [short, "bundle", "optimize"]
+    assert "gets bundle. Move it before the bundle step." in call("plan", tiny.file).err
+
+
+def test_a_model_without_a_function_is_told(tiny, call):
+    tiny.recipe |= {"model": "net.py", "steps": ["export"]}
+    told = "model.build: expected FILE.py:FUNCTION or MODULE:FUNCTION, got 'net.py'."
+    assert told in call("plan", tiny.file).err
+
+
 TORCH_MODEL = """
 from torch import nn
 

@@ -10,6 +10,8 @@ import numpy as np
 import onnx.parser
 import pytest
 
+from deploypipe.pytest_plugin import _quantity
+
 pytest_plugins = ["pytester"]
 
 REPOSITORY = Path(__file__).parents[1]
@@ -93,7 +95,7 @@ def test_an_undecided_claim_fails_when_strict(suite):
 def test_a_limit_that_is_no_limit_is_an_error(suite):
     result = suite(ACCURACY.format(candidate="same.onnx", limit="a little"))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*expected a limit such as '1points', got 'a little'*"])
+    result.stdout.fnmatch_lines(["*expected a limit such as '1 points', got 'a little'*"])
 
 
 def test_agreement_is_counted_and_needs_no_labels(suite):
@@ -110,13 +112,50 @@ def test_agreement_is_counted_and_needs_no_labels(suite):
     result.stdout.fnmatch_lines(["*FAIL*agreement*34*%*", "*PASS*agreement*100%*"])
 
 
+def test_models_that_score_no_classes_have_no_agreement(suite):
+    result = suite("""
+        import numpy as np, onnx.parser
+        def test_agreement(accuracy):
+            text = '<ir_version: 10, opset_import: ["" : 20]> g (float[N, 1] x) => (float[N, 1] y)'
+            onnx.save(onnx.parser.parse_model(text + "{ y = Neg(x) }"), "neg.onnx")
+            onnx.save(onnx.parser.parse_model(text + "{ y = Abs(x) }"), "abs.onnx")
+            np.savez("one.npz", x=np.ones((8, 1), np.float32))
+            data = {"npz": {"file": "one.npz"}}
+            accuracy.agreement("neg.onnx", "abs.onnx", data=data).at_least("99%")
+    """)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*agreement takes models with outputs*two classes or more*"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "unit", "value"),
+    [("5%", "%", 5), (1e-05, "squared error", 1e-05), ("0.1 squared error", "squared error", 0.1),
+     ("2", "points", 2)],
+)  # fmt: skip
+def test_a_limit_is_a_number_or_one_with_the_unit(limit, unit, value):
+    assert _quantity(limit, unit) == value
+
+
+@pytest.mark.parametrize("limit", ["1 points", "-1", "nan", ""])
+def test_a_limit_in_another_unit_is_refused(limit):
+    with pytest.raises(ValueError, match="a limit such as '1 squared error'"):
+        _quantity(limit, "squared error")
+
+
+def test_an_expected_failure_is_told_as_well(suite):
+    body = ACCURACY.format(candidate="broken.onnx", limit="1.0 points")
+    result = suite("import pytest\n@pytest.mark.xfail\n" + body.lstrip())
+    result.assert_outcomes(xfailed=1)
+    result.stdout.fnmatch_lines(["*test_deployable*FAIL*accuracy drop*"])
+
+
 def test_latency_claims_on_models_that_differ_twentyfold(suite):
     result = suite("""
         import pytest
         def test_faster(latency):
             claim = latency.compare("short.onnx", "long.onnx", batch=64, rounds=3)
             assert claim.comparison.speedup.value > 2
-            with pytest.raises(pytest.fail.Exception, match="FAIL: speedup|UNDECIDED"):
+            with pytest.raises(pytest.fail.Exception, match="FAIL: speedup"):
                 claim.faster_than(10_000)
             claim.within("5%")
     """)

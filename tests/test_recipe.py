@@ -115,6 +115,10 @@ def test_a_good_recipe_is_read_and_built(read):
         ("name: mine", "name: mine\nbudget: {speedup: fast}", "budget.speedup: expected float"),
         ("name: mine", "name: mine\nname: yours", "not YAML: 'name' is given twice"),
         ("name: mine", "name: [", "not YAML: "),
+        ("name: mine", "name: 2020-13-45", "not YAML: month must be in 1..12"),
+        ("epochs: 5", "rate: .nan", "steps[0].train.rate: input should be a finite number"),
+        ("name: mine", "name: mine\nplugins: 3", "plugins: expected list, got 3."),
+        ("name: mine", "name: mine\nplugins: [a.py]", "plugins[0]: no such file or folder"),
         (GOOD, "- a\n- b", "a recipe is a mapping with name, model, data and steps"),
         (GOOD, "", "a recipe is a mapping with name, model, data and steps"),
         (GOOD[GOOD.index("steps") :], "steps: []", "steps: list should have at least 1 item"),
@@ -200,7 +204,8 @@ def test_set_goes_inside_nested_lists(read):
 
 def test_later_changes_win_and_values_are_yaml(read):
     assert read(GOOD, "seed=1", "seed=2").seed == 2
-    assert read(GOOD, "plugins=[a.py, b.py]").plugins == ["a.py", "b.py"]
+    mean = read(GOOD, "data.preprocess.mean=[0.5, 1]").data.preprocess.mean
+    assert mean == [0.5, 1]
     assert read(GOOD, "name=a=b".replace("=b", "-b")).name == "a-b"
 
 
@@ -210,6 +215,7 @@ def test_later_changes_win_and_values_are_yaml(read):
         ("seed", "--set: expected a.b=value, got 'seed'."),
         ("=3", "--set: expected a.b=value, got '=3'."),
         ("seed=[", "--set seed: '[' is not a YAML value."),
+        ("seed=2020-13-45", "--set seed: '2020-13-45' is not a YAML value."),
         (
             "steps.prune.amount=1",
             "--set steps.prune.amount: no entry 'prune'; there are: train, export, optimize, "
@@ -225,6 +231,56 @@ def test_later_changes_win_and_values_are_yaml(read):
 )
 def test_a_change_that_leads_nowhere_is_told(told, change, message):
     assert told(GOOD, change).startswith(message)
+
+
+def test_set_asks_which_of_two_steps_of_one_name_is_meant(read, told):
+    twice = GOOD + "  - train: {epochs: 1}\n"
+    message = "--set steps.train.epochs: 'train' is there more than once. Give its number instead, "
+    assert told(twice, "steps.train.epochs=3") == f"{message}one of 0, 4."
+    assert build_steps(read(twice, "steps.4.epochs=3".replace(".epochs", ".train.epochs")))
+
+
+SOURCE = """
+from dataclasses import dataclass
+
+import numpy as np
+from deploypipe.data import Raw, Source
+
+
+@dataclass(frozen=True)
+class Ramp(Source):
+    count: int = 3
+
+    def ids(self):
+        return [f"ramp/{row}" for row in range(self.count)]
+
+    def digests(self):
+        return self.ids()
+
+    def read(self, indices):
+        rows = np.asarray(indices, np.float32)
+        return Raw(inputs={"x": np.repeat(rows[:, None], 8, 1)})
+
+    def labels(self):
+        return np.arange(self.count) % 3
+"""
+
+
+@pytest.mark.parametrize("spec", [{"ramp": {"count": 60}}, "ramp"])
+def test_data_may_name_a_source_of_the_recipe_s_own_plug_ins(tiny, call, tmp_path, spec):
+    tiny.say("ramp.py", SOURCE.replace("= 3", "= 60"))
+    tiny.recipe["plugins"] = ["ramp.py"]
+    tiny.recipe["data"] = {"source": spec, "split": {"calibration": 20, "validation": 30}}
+    ran = call("run", tiny.file, "-o", tmp_path / "out", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["data"]["source"] == spec
+    assert ran.json["data"]["splits"]["validation"]["samples"] == 30
+
+
+def test_a_typo_in_the_name_of_a_plug_in_s_source_is_told(tiny, call):
+    tiny.say("ramp.py", SOURCE)
+    tiny.recipe |= {"plugins": ["ramp.py"], "data": "rampe"}
+    assert "unknown source 'rampe', did you mean 'ramp'?" in call("plan", tiny.file).err
 
 
 def test_set_on_an_empty_or_odd_entry_is_told(told):

@@ -84,7 +84,9 @@ def test_the_output_may_not_be_the_input_s_data(tmp_path, tiny):
     with pytest.raises(UserError, match="the output is the input"):
         optimize_model(big, tmp_path / "big.bin", BARE)
     assert digest_tree(tmp_path) == before
-    optimize_model(big, tmp_path / "other.onnx", BARE)
+    found = optimize_model(big, tmp_path / "other.onnx", BARE)
+    whole = big.stat().st_size + (tmp_path / "big.bin").stat().st_size
+    assert found["bytes"]["before"] == whole == inspect_model(big, BARE)["bytes"]
 
 
 def test_quantizing_needs_samples(tiny, tmp_path):
@@ -189,6 +191,18 @@ def test_export_with_random_samples_of_a_shape(net_file, tmp_path):
 def test_export_needs_samples_or_a_shape(net_file, tmp_path):
     with pytest.raises(UserError, match="export: the shape of the input is not known"):
         export_model(f"{net_file}:net", tmp_path / "o.onnx", BARE)
+
+
+def test_an_export_may_not_go_over_what_it_is_made_from(net_file, tiny, tmp_path):
+    code, weights = tmp_path / "net.py", tmp_path / "w.safetensors"
+    code.write_text(net_file.read_text())
+    weights.write_bytes(b"weights")
+    recipe = tiny.file
+    before = digest_tree(tmp_path)
+    for source, out in ((f"{code}:net", code), (f"{code}:net", weights), (str(recipe), recipe)):
+        with pytest.raises(UserError, match="the output is the input"):
+            export_model(source, out, BARE, weights=weights, shapes={"image": [3, 8, 8]})
+    assert digest_tree(tmp_path) == before
 
 
 def test_export_refuses_shapes_that_do_not_fit(net_file, tmp_path):

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from deploypipe.bundle import golden as goldens
 from deploypipe.bundle.golden import Array
 from deploypipe.bundle.manifest import NAME, FileEntry, Golden, Manifest, Role, Tensor, safe_path
-from deploypipe.bundle.tar import write_tar
+from deploypipe.bundle.tar import holds_bundle, write_tar
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json, sha256_file, writing
 from deploypipe.core.tensors import TensorSpec
@@ -95,10 +95,16 @@ def _check_place(out: Path, inputs: Sequence[Path]) -> None:
         raise UserError(
             "holds files that are to be packed", where=str(out), then="Use another path"
         )
-    free = not out.exists() or (out.is_file() if out.suffix == ".tar" else (out / NAME).is_file())
-    empty = out.is_dir() and out.suffix != ".tar" and not any(out.iterdir())
-    if not free and not empty:
+    if out.exists() and not (_is_tar(out) if out.suffix == ".tar" else _is_folder(out)):
         raise UserError("is there already and no bundle", where=str(out), then="Use another path")
+
+
+def _is_tar(out: Path) -> bool:
+    return out.is_file() and (out.stat().st_size == 0 or holds_bundle(out))
+
+
+def _is_folder(out: Path) -> bool:
+    return out.is_dir() and ((out / NAME).is_file() or not any(out.iterdir()))
 
 
 def _check_content(

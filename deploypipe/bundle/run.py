@@ -50,6 +50,8 @@ def threads(target: Any) -> int:
 
 def check(manifest: Any) -> str:
     for entry in manifest["files"]:
+        if not (HERE / entry["path"]).is_file():
+            sys.exit(f"{entry['path']}: missing")
         if hashlib.sha256((HERE / entry["path"]).read_bytes()).hexdigest() != entry["sha256"]:
             sys.exit(f"{entry['path']}: damaged")
     golden = manifest["golden"]

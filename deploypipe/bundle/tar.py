@@ -48,6 +48,15 @@ def unpack(path: Path, folder: Path) -> None:
             _write(tar, member, folder / entry.path)
 
 
+def holds_bundle(path: Path) -> bool:
+    """Whether a file is a tar with a manifest, whole or not."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            return any(member.name == NAME for member in tar)
+    except (tarfile.TarError, EOFError, ValueError):
+        return False
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[tarfile.TarFile]:
     try:

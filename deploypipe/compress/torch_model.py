@@ -193,6 +193,8 @@ def _read_state(path: Path, where: str) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}", where=where) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise UserError(f"{path} holds no state dict (names and tensors)", where=where)
     return state

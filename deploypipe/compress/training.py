@@ -75,7 +75,9 @@ def fit(
         _prepare(teacher, bf16)
         teacher.eval().requires_grad_(False)
     optimizer = _optimizer(module, schedule)
-    steps = math.ceil(len(split) / schedule.batch)
+    # A last batch of one is left out: batch norm cannot learn from one sample.
+    fed = len(split) - (len(split) % schedule.batch == 1)
+    steps = math.ceil(fed / schedule.batch)
     losses: list[float] = []
     apply_masks(module, masks)
     held = dense_masks(module, masks)
@@ -96,7 +98,7 @@ def fit(
                         parameter.mul_(mask)
                 total += value * len(labels)
                 task.advance(1, f"loss {value:.3f}")
-            losses.append(total / len(split))
+            losses.append(total / fed)
             if not math.isfinite(losses[-1]):
                 raise UserError(
                     f"the loss is {losses[-1]} after epoch {epoch + 1}",
@@ -168,16 +170,16 @@ def _shuffled(split: Split, size: int, generator: torch.Generator) -> Iterator[B
     order = torch.randperm(len(split), generator=generator).numpy()
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        if len(chosen) > 1:  # batch norm cannot learn from one sample
+        if len(chosen) > 1:
             yield split.batch([int(i) for i in chosen])
 
 
-def accuracy(module: nn.Module, split: Split, bf16: bool = False, batch: int = 256) -> float:
+def accuracy(module: nn.Module, split: Split, batch: int = 256) -> float:
     """Top-1 accuracy, a share in 0..1."""
     right = 0
     module.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.no_grad():
         for part in split.batches(batch):
-            inputs, labels = tensors_of(part, bf16)
+            inputs, labels = tensors_of(part)
             right += int((call(module, inputs).argmax(1) == labels).sum())
     return right / len(split)

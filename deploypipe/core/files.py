@@ -127,7 +127,7 @@ def explained_os_errors(path: Path) -> Iterator[None]:
 
 
 def _concerns(error: OSError, path: Path) -> bool:
-    """Whether an error names ``path``, something below it, or a folder above it; or nothing.
+    """Whether an error names ``path``, its temporary files, or a folder above it; or nothing.
 
     A missing file below ``path`` is a mistake of ours, not of the user's.
     """
@@ -136,5 +136,9 @@ def _concerns(error: OSError, path: Path) -> bool:
     named, whole = Path(os.fsdecode(error.filename)).absolute(), path.absolute()
     if error.errno == errno.ENOENT:
         return named == whole or named in whole.parents
-    # Temporary files lie beside the path.
-    return named == whole or named in whole.parents or whole.parent in named.parents
+    if named in whole.parents:
+        return True
+    if whole.parent not in named.parents:
+        return False
+    beside = named.relative_to(whole.parent).parts[0]
+    return beside == whole.name or beside.startswith(f".{whole.name}.")

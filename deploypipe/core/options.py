@@ -63,7 +63,9 @@ def _model_of(cls: type) -> type[pydantic.BaseModel]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         fields[name] = (hints.get(name, Any), _default(cls, name, parameter))
-    config = pydantic.ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    config = pydantic.ConfigDict(
+        extra="forbid", strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
     return pydantic.create_model(cls.__name__, __config__=config, **fields)
 
 
@@ -97,11 +99,12 @@ def check(model: type[M], given: Any, where: str) -> M:
     """
     try:
         text = json.dumps(given, default=str)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"not plain data: {error}", where=where) from error
+    try:
         return model.model_validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         raise _explain(_first(error.errors()), model, where) from None
-    except (TypeError, ValueError) as error:
-        raise UserError(f"not plain data: {error}", where=where) from error
 
 
 def _first(errors: list[ErrorDetails]) -> ErrorDetails:
@@ -189,7 +192,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) or type(value) in NAMES:
         return {name_of(type(value)): values_of(value)}
     return str(value)
 

@@ -209,7 +209,7 @@ def load_file(path: Path, where: str) -> ModuleType:
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}", where=where)
-    name = f"deploypipe_user_{path.stem}"
+    name = _free_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"not a Python file: {path}", where=where)
@@ -217,10 +217,23 @@ def load_file(path: Path, where: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a guard ends the process
         sys.modules.pop(name, None)
         raise UserError(f"{path} raises {type(error).__name__}: {error}", where=where) from error
     return module
+
+
+def _free_name(path: Path) -> str:
+    """A module's name of its own: two files may be called alike, and classes find their file by it.
+
+    Without a number where it can be: exporters write it into models, which must not depend on it.
+    """
+    base = name = f"deploypipe_user_{path.stem}"
+    number = 1
+    while (taken := sys.modules.get(name)) and Path(str(taken.__file__)) != path.absolute():
+        number += 1
+        name = f"{base}_{number}"
+    return name
 
 
 def load_plugins(path: Path, where: str) -> list[str]:

@@ -27,13 +27,14 @@ def load(path: Path) -> ir.Model:
 
     Raises:
         UserError: the file is missing, cut short, no ONNX or fails ``onnx.checker``; its external
-            data are missing, too short or outside its folder.
+            data are missing, too short or outside its folder; a weight of it is sparse.
     """
     path = Path(path)
     proto = _read_proto(path)
     outside = [tensor for tensor in _tensors(proto) if _is_external(tensor)]
     files = [_external_file(tensor, path) for tensor in outside]
     _check(proto, path, bool(outside))
+    _refuse_sparse(proto, path)
     for tensor, file in zip(outside, files, strict=True):
         _take_in(tensor, file, path)
     try:
@@ -56,7 +57,6 @@ def save(model: ir.Model, path: Path, largest_file: int = LARGEST_FILE) -> None:
             temporary.write_bytes(to_bytes(model))
             return
         data = f"{path.name}.data"
-        temporary.parent.mkdir(parents=True, exist_ok=True)
         ir.save(model, temporary, format="protobuf", external_data=data, size_threshold_bytes=256)
         with writing(path.with_name(data)) as place:
             temporary.with_name(data).replace(place)
@@ -117,6 +117,19 @@ def _check(proto: onnx.ModelProto, path: Path, external: bool) -> None:
         raise _damaged(path, f"fails onnx.checker: {_reason(error)}") from error
 
 
+def _refuse_sparse(proto: onnx.ModelProto, path: Path) -> None:
+    """The reader passes over sparse initializers: what reads them would be left with nothing."""
+    bodies = [proto.graph.node, *(function.node for function in proto.functions)]
+    graphs = [proto.graph, *(graph for nodes in bodies for graph in _subgraphs(nodes))]
+    sparse = next((one for graph in graphs for one in graph.sparse_initializer), None)
+    if sparse is not None:
+        raise UserError(
+            f"its weight '{sparse.values.name}' is sparse; such a model is not read",
+            where=str(path),
+            then="Export the model again with dense weights",
+        )
+
+
 def _external_file(tensor: onnx.TensorProto, path: Path) -> Path:
     """The regular file inside the model's folder that holds a tensor's data."""
     location = _external(tensor).get("location", "")
@@ -143,7 +156,11 @@ def _take_in(tensor: onnx.TensorProto, file: Path, path: Path) -> None:
     """Move a tensor's data from its file into the proto."""
     external = _external(tensor)
     where = f"{path}, tensor '{tensor.name}'"
-    expected = ir.serde.TensorProtoTensor(tensor).nbytes
+    try:
+        expected = ir.serde.TensorProtoTensor(tensor).nbytes
+    except (TypeError, ValueError) as error:  # strings, and types that there are not
+        what = "data of its type cannot lie in a file"
+        raise UserError(what, where=where, then=_AGAIN) from error
     try:
         offset, length = int(external.get("offset", 0)), int(external.get("length", expected))
     except ValueError as error:
@@ -151,7 +168,7 @@ def _take_in(tensor: onnx.TensorProto, file: Path, path: Path) -> None:
     if offset < 0 or length != expected:
         raise UserError(f"needs {expected} bytes, the file declares {length}", where=where)
     with file.open("rb") as handle:
-        handle.seek(offset)
+        handle.seek(min(offset, file.stat().st_size))  # far beyond the end, seek itself fails
         data = handle.read(length)
     if len(data) != length:
         what = (
@@ -193,6 +210,13 @@ def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
             yield from (sparse.values, sparse.indices)
         for graph in [attribute.g, *attribute.graphs]:
             yield from _of_graph(graph)
+
+
+def _subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    for attribute in (a for node in nodes for a in node.attribute):
+        for graph in [attribute.g, *attribute.graphs]:
+            yield graph
+            yield from _subgraphs(graph.node)
 
 
 def _damaged(path: Path, what: str) -> UserError:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import onnx_ir as ir
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+from deploypipe.graph.naming import base_36
 
 
 class Names:
@@ -20,7 +20,7 @@ class Names:
     def new(self, prefix: str) -> str:
         """A name that starts with ``prefix`` and is not taken."""
         while True:
-            name = prefix + _base36(self.counts[prefix])
+            name = prefix + base_36(self.counts[prefix])
             self.counts[prefix] += 1
             if name not in self.taken:
                 self.taken.add(name)
@@ -29,10 +29,3 @@ class Names:
 
 def _values(graph: ir.Graph) -> list[ir.Value]:
     return [*graph.inputs, *graph.initializers.values()]
-
-
-def _base36(number: int) -> str:
-    text = _DIGITS[number % 36]
-    while number := number // 36:
-        text = _DIGITS[number % 36] + text
-    return text

@@ -56,8 +56,11 @@ def observe(
     feeds: Iterable[Arrays],
     open_session: OpenSession,
     progress: Progress | None = None,
+    expected: int = 0,
 ) -> Observation:
     """Count the values of ``tensors`` over all ``feeds``; ``model`` stays as it is.
+
+    ``expected`` is how many samples there will be, for the progress.
 
     Samples run one by one where the model's batch is dynamic, because a kernel may add in another
     order for another batch size.  So the counts do not depend on how samples come in batches, nor
@@ -70,18 +73,18 @@ def observe(
     counters = {name: Counter() for name in tensors}
     specs = _specs(model)
     samples = 0
-    total = float(len(feeds)) if isinstance(feeds, Sequence) else 0.0
     progress = progress or Silent()
     with (
         open_session(to_bytes(observable(model, tensors))) as answer,
-        progress.task("observe", total) as task,
+        progress.task("observe", expected) as task,
     ):
         for batch in feeds:
             check_feeds(batch, specs, _WHERE)
             for sample in _split(batch, specs):
                 _count(counters, {**sample, **answer(sample)}, samples, model)
-                samples += len(next(iter(sample.values()))) if sample else 1
-            task.advance(note=f"{samples} samples")
+                count = len(next(iter(sample.values()))) if sample else 1
+                samples += count
+                task.advance(count)
     if not samples:
         raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
     return Observation({name: one.histogram() for name, one in counters.items()}, samples)

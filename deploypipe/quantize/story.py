@@ -47,6 +47,7 @@ def quantize_model(
     profile: Profile,
     progress: Progress | None = None,
     keep_float: Mapping[str, str] | None = None,
+    samples: int = 0,
 ) -> Quantized:
     """A static 8-bit copy of a float32 model.
 
@@ -56,6 +57,7 @@ def quantize_model(
             read once.
         open_session: Opens a model's bytes on the target, e.g. ``target.open``.
         keep_float: Node name -> reason, for nodes that are not to be quantized.
+        samples: How many there are in ``feeds``, for the progress.
 
     Raises:
         UserError: the model or the samples do not allow it, or no node can be quantized.
@@ -69,7 +71,7 @@ def quantize_model(
     placement = place(model, found, keep_float)
     _check_worth(placement)
     tensors = sorted(set(placement.roots.values()))
-    seen = observe(model, tensors, feeds, open_session, progress)
+    seen = observe(model, tensors, feeds, open_session, progress, samples)
     histograms = {name: seen.histograms[root] for name, root in placement.roots.items()}
     kept, planned = dict(keep_float or {}), len(placement.units)
     while True:

@@ -157,6 +157,9 @@ def _activation_name(value: ir.Value | None) -> str:
 def _follower(node: ir.Node, kind: Kind, inputs: Sequence[ir.Value | None]) -> Unit:
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         raise RefusedError("its second output is used")
+    if kind is Kind.POOL and "dilations" in node.attributes:
+        # The runtime copies the attribute to its 8-bit kernel, then refuses the whole model for it.
+        raise RefusedError("it has dilations, which no 8-bit pooling takes")
     return _base(node, kind, tuple(_activation_name(value) for value in inputs))
 
 
@@ -181,6 +184,8 @@ def _with_bias(unit: Unit, node: ir.Node, channels: int | None) -> Unit:
         raise RefusedError("its bias is not constant")
     if channels is not None and array.size != channels:
         raise RefusedError(f"its bias has {array.size} values for {channels} channels")
+    if array.ndim > 1 and array.shape[-1] != array.size:  # numpy would take a column for a row
+        raise RefusedError(f"its bias of {list(array.shape)} differs between rows")
     return replace(unit, bias=str(bias.name))
 
 

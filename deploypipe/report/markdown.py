@@ -67,7 +67,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> 
 
 def _comparison(report: Report) -> str:
     rows = [
-        (safe(row.label), row.reference, row.candidate, _with_note(row.change, row.note))
+        tuple(
+            map(safe, (row.label, row.reference, row.candidate, _with_note(row.change, row.note)))
+        )
         for row in comparison(report)
     ]
     return _table(("", "original", "candidate", "change"), rows, "lrrl") if rows else ""

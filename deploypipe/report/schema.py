@@ -113,11 +113,13 @@ class Accuracy(Section):
     """Paired comparison on the same samples; ``low`` and ``high`` bound ``drop_points``.
 
     A positive drop is a loss, in ``unit``: percentage points, or the metric's own unit.
+    ``reference`` and ``candidate`` times ``scale`` are in it as well.
     ``one_sided`` says that ``confidence`` holds for either end of the interval by itself.
     """
 
     metric: str = "accuracy"
     unit: str = "points"
+    scale: float | None = None
     higher_is_better: bool = True
     confidence: float | None = None
     one_sided: bool = True

@@ -11,11 +11,15 @@ from deploypipe.report.schema import Report
 
 @dataclass(frozen=True)
 class Score:
-    """How the run's metric is read; a drop is a loss whichever way the metric counts."""
+    """How the run's metric is read; a drop is a loss whichever way the metric counts.
+
+    The metric times ``scale`` is in ``unit``.
+    """
 
     name: str
     unit: str = "points"
     higher_is_better: bool = True
+    scale: float = 100.0
 
     @classmethod
     def of(cls, report: Report) -> Score:
@@ -23,11 +27,16 @@ class Score:
         paired = report.accuracy
         if paired is None:
             return cls("accuracy")
-        return cls(words.plain(paired.metric, 40), paired.unit, paired.higher_is_better)
+        scale = paired.scale or (100.0 if paired.unit == "points" else 1.0)
+        return cls(words.plain(paired.metric, 40), paired.unit, paired.higher_is_better, scale)
 
     def value(self, value: float | None) -> str:
         """91.72 % for a share, 0.0123 squared error for an error."""
-        return words.quantity(value, "share" if self.unit == "points" else self.unit)
+        if value is None:
+            return words.NOTHING
+        if self.unit == "points":
+            return words.percent(value * self.scale / 100)
+        return words.quantity(value * self.scale, self.unit)
 
     def change(self, drop: float) -> str:
         """The candidate minus the reference, with its sign."""
@@ -40,12 +49,12 @@ class Score:
 
     def after(self, reference: float, drop: float) -> float:
         """The metric that a drop of so many units leaves."""
-        return reference + self._sign * drop / (100 if self.unit == "points" else 1)
+        return reference + self._sign * drop / self.scale
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """What the metric can be: a share lies in 0..1."""
-        return (0.0, 1.0) if self.unit == "points" else (-math.inf, math.inf)
+        """What the metric can be: points lie in 0..100."""
+        return (0.0, 100 / self.scale) if self.unit == "points" else (-math.inf, math.inf)
 
     @property
     def _sign(self) -> int:

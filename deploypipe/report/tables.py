@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from deploypipe.core.files import Json
-from deploypipe.report.words import counted, size
+from deploypipe.report.words import counted, plain, size
 
 _MOST = 12  # lines of a list that a terminal shows
+_WIDEST = 4000  # characters of a line
 
 
 def _grid(*columns: str) -> Table:
@@ -23,12 +24,17 @@ def _grid(*columns: str) -> Table:
     return table
 
 
+def _text(line: str) -> Text:
+    """A line without rich's markup and without a stranger's escape sequences."""
+    return Text(plain(line, _WIDEST))
+
+
 def key_table(found: Mapping[str, Json]) -> RenderableType:
     """One row per key; nested values under their key."""
     table = _grid("", "")
     for key, value in found.items():
         for number, line in enumerate(_lines(value)):
-            table.add_row(Text(key.replace("_", " ") if not number else ""), Text(line))
+            table.add_row(_text(key.replace("_", " ") if not number else ""), _text(line))
     return table
 
 
@@ -58,12 +64,12 @@ def plan_table(found: Mapping[str, Json]) -> RenderableType:
         samples = ", ".join(f"{count} {name}" for name, count in step["samples"].items())
         options = ", ".join(f"{key}={_short(value)}" for key, value in step["options"].items())
         cells = (step["step"], samples, _time(step["seconds"]), size(step["memory"]), options)
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(_text, cells))
     splits = found["data"]["splits"].items()
     lines = [f"{name}: {counted(split['samples'], 'sample')}" for name, split in splits]
     lines += found["data"]["notes"]
     total = f"about {_time(found['seconds'])} and {size(found['memory'])} of memory in all"
-    return Group(table, Text(""), *map(Text, lines), Text(total))
+    return Group(table, Text(""), *map(_text, lines), _text(total))
 
 
 def _short(value: Json) -> str:
@@ -94,7 +100,7 @@ def bench_table(found: Mapping[str, Json]) -> RenderableType:
     if "answer" not in found:
         latency = found["latency_ms"]
         calls = counted(latency["n"], "call")
-        return Text(f"{found['files'][0]}: p50 {latency['p50']:.3f} ms over {calls}")
+        return _text(f"{found['files'][0]}: p50 {latency['p50']:.3f} ms over {calls}")
     candidate, baseline = found["files"]
     low, high = (_bound(found[key]) for key in ("low", "high"))
     lines = [
@@ -106,7 +112,7 @@ def bench_table(found: Mapping[str, Json]) -> RenderableType:
         f"noise: {baseline} against itself differs by up to "
         f"{_bound(found['aa_half_width'], '.1%')}",
     ]
-    return Group(*map(Text, lines))
+    return Group(*map(_text, lines))
 
 
 def _bound(value: float | None, form: str = ".3f") -> str:

@@ -55,7 +55,7 @@ def _host() -> dict[str, Json]:
         "usable_cores": usable_cores(),
         "gpus": _gpus(),
         "python": platform.python_version(),
-        "packages": {name: v for name in PACKAGES if (v := _version(name)) is not None},
+        "packages": {name: v for name in PACKAGES if (v := package_version(name)) is not None},
     }
 
 
@@ -136,7 +136,8 @@ def _read(path: str) -> str:
         return ""
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The version of an installed package; None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

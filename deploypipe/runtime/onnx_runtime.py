@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import importlib.util
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import ClassVar
 
 from deploypipe.core.errors import EnvironmentLacks
 from deploypipe.runtime import Session, Target
-from deploypipe.runtime.host import usable_cores
+from deploypipe.runtime.host import package_version, usable_cores
 
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
 """Packages that bring the same module ``onnxruntime``; only one may be installed."""
@@ -87,11 +86,7 @@ def _available() -> list[str]:
 
 
 def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    return package_version(package) is not None
 
 
 def loads(library: str) -> bool:

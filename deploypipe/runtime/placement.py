@@ -10,34 +10,14 @@ from typing import Any
 
 _KERNEL = "_kernel_time"
 
-_DTYPES = {
-    "float": "float32",
-    "double": "float64",
-    "float16": "float16",
-    "bfloat16": "bfloat16",
-    "int8": "int8",
-    "uint8": "uint8",
-    "int16": "int16",
-    "uint16": "uint16",
-    "int32": "int32",
-    "uint32": "uint32",
-    "int64": "int64",
-    "uint64": "uint64",
-    "bool": "bool",
-}
-
 
 @dataclass(frozen=True)
 class Placement:
-    """One node of the graph that the runtime made: fused kernels appear under their own op.
-
-    ``dtypes`` are those of the kernel's outputs.
-    """
+    """One node of the graph that the runtime made: fused kernels appear under their own op."""
 
     node: str
     op: str
     provider: str
-    dtypes: tuple[str, ...]
 
 
 def read_profile(path: Path) -> list[Placement]:
@@ -59,10 +39,8 @@ def placements(events: Iterable[Mapping[str, Any]]) -> list[Placement]:
 
 def _placement(event: Mapping[str, Any]) -> Placement:
     arguments = event["args"]
-    outputs = [next(iter(shape), "") for shape in arguments.get("output_type_shape", [])]
     return Placement(
         node=event["name"].removesuffix(_KERNEL),
         op=arguments.get("op_name", ""),
         provider=arguments.get("provider", ""),
-        dtypes=tuple(_DTYPES.get(name, name) for name in outputs),
     )

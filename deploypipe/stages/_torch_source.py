@@ -48,7 +48,7 @@ class TorchSource(Source):
         tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
         try:
             with torch.no_grad():
-                return tuple(call(module, tensors).shape)
+                answer = call(module, tensors)
         except Exception as error:  # whatever the user's forward() raises
             shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in feeds.items())
             reason = str(error).partition("\n")[0]
@@ -57,6 +57,13 @@ class TorchSource(Source):
                 where="model.build",
                 then="Set data.preprocess and data.input so that the samples fit forward()",
             ) from error
+        if not isinstance(answer, torch.Tensor):
+            raise UserError(
+                f"the model answers with {type(answer).__name__}, not with a tensor",
+                where="model.build",
+                then="Let forward() return its answer as a tensor, or as the first of several",
+            )
+        return tuple(answer.shape)
 
     def model(self) -> TorchModel:
         """The model in memory; random weights come from the seed."""

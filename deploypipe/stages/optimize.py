@@ -57,6 +57,10 @@ class Optimize(Stage):
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxscript")
 
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise ValueError(f"tolerance must not be negative, got {self.tolerance:g}")
+
     def work(self, data: Data) -> Work:
         return Work({"validation": min(8, len(data.split("validation")))}, answered=16, seconds=2)
 

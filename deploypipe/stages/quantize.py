@@ -58,6 +58,7 @@ class Quantize(Stage):
             calibrator=self.calibrator,
             profile=self.profile,
             progress=desk.progress,
+            samples=count,
         )
         path = desk.out / "model.onnx"
         save(outcome.model, path)

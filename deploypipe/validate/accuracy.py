@@ -53,6 +53,7 @@ class AccuracyComparison:
         return {
             "metric": self.metric,
             "unit": self.unit,
+            "scale": self.scale,
             "higher_is_better": self.higher_is_better,
             "samples": self.samples,
             **{name: value if np.isfinite(value) else None for name, value in values.items()},

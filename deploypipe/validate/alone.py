@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ except ImportError:  # Windows has no flock; there test runners are on their own
 @contextmanager
 def alone() -> Iterator[None]:
     """Wait until no other process of this user is in this block, then run it."""
-    path = Path(tempfile.gettempdir()) / f"deploypipe-{getpass.getuser()}.lock"
-    with path.open("w") as file:
+    # By number: in a container the user often has no name, and asking for it raises.
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    path = Path(tempfile.gettempdir()) / f"deploypipe-{user}.lock"
+    with path.open("a") as file:  # appending empties no file that somebody linked here
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
         yield  # closing the file gives the lock back

@@ -18,6 +18,7 @@ WORST = 20
 class Drift:
     """Distances over ``samples`` pairs of raw outputs; class-wise ones are None without classes.
 
+    ``top1_agreement`` is a share in 0..1; a sample with new NaN or infinity does not agree.
     ``sqnr_db`` is 10 log10 of signal (the reference) over noise (the difference), in decibel;
     infinite for equal outputs.  KL is of the candidate's softmax from the reference's, in nats.
     """
@@ -90,7 +91,8 @@ def _kept(reference: Records, candidate: Records) -> tuple[np.ndarray, np.ndarra
 def _agreement(reference: Records, candidate: Records) -> float | None:
     if reference.predictions is None or candidate.predictions is None:
         return None
-    return float((reference.predictions == candidate.predictions).mean())
+    broken = candidate.nonfinite & ~reference.nonfinite  # their largest value means nothing
+    return float(((reference.predictions == candidate.predictions) & ~broken).mean())
 
 
 def _sqnr(signal: np.ndarray, noise: np.ndarray) -> float | None:

@@ -28,7 +28,8 @@ def random_feeds(
     A first dimension that is free becomes ``batch``.
 
     Raises:
-        UserError: another dimension is free and ``shapes`` does not say how large it is.
+        UserError: another dimension is free and ``shapes`` does not say how large it is, or an
+            input is no tensor of numbers.
     """
     generator = np.random.default_rng(seed)
     given = {name: tuple(shape) for name, shape in (shapes or {}).items()}
@@ -69,7 +70,10 @@ def _shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:
 
 
 def _random(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    kind = np.dtype(spec.dtype).kind
-    if kind == "f":
+    if spec.dtype.startswith("float"):
         return generator.standard_normal(shape).astype(spec.dtype)
+    if not spec.dtype.startswith(("int", "uint", "bool")):
+        raise UserError(
+            f"the input {spec} is no tensor of numbers that can be drawn", then="Give data"
+        )
     return generator.integers(0, 2, shape).astype(spec.dtype)

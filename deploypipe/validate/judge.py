@@ -105,8 +105,8 @@ def speedup_check(latency: LatencyComparison | None, limit: float, name: str = "
         return _not_measured(name, limit, "x", "latency", "least")
     speedup = latency.speedup
     outcome, why = _speedup_outcome(latency, limit)
-    high = speedup.high if math.isfinite(speedup.high) else None
-    return Check(name, speedup.value, speedup.low, high, limit, "x", outcome, why, "least")
+    ends = _finite(speedup.low), _finite(speedup.high)
+    return Check(name, speedup.value, *ends, limit, "x", outcome, why, "least")
 
 
 def _speedup_outcome(latency: LatencyComparison, limit: float) -> tuple[Outcome, str]:
@@ -142,21 +142,28 @@ def differences(
 
 
 def accuracy_check(accuracy: AccuracyComparison | None, limit: float) -> Check:
-    """Pass if all of the drop's interval is within ``limit``, fail if all of it is beyond."""
+    """Pass if all of the drop's interval is within ``limit``, fail if all of it is beyond.
+
+    Without a finite metric of the candidate it fails; where only the reference has none, there is
+    nothing to compare with.
+    """
     name = "accuracy drop"
     if accuracy is None:
         return _not_measured(name, limit, "points", "accuracy", "most")
     drop = accuracy.drop
-    if math.isnan(drop.value):
-        why = "the metric is not a number"
-        return Check(name, None, None, None, limit, accuracy.unit, Outcome.FAIL, why, "most")
     outcome = Outcome.UNDECIDED
+    if not math.isfinite(drop.value):
+        lone = math.isfinite(accuracy.candidate) and not math.isfinite(accuracy.reference)
+        outcome = Outcome.UNDECIDED if lone else Outcome.FAIL
+        why = f"the metric of the {'reference' if lone else 'candidate'} is not a finite number"
+        return Check(name, None, None, None, limit, accuracy.unit, outcome, why, "most")
     if drop.high <= limit:
         outcome = Outcome.PASS
     elif drop.low > limit:
         outcome = Outcome.FAIL
     why = _accuracy_reason(accuracy, limit, outcome)
-    return Check(name, drop.value, drop.low, drop.high, limit, accuracy.unit, outcome, why, "most")
+    ends = _finite(drop.low), _finite(drop.high)
+    return Check(name, drop.value, *ends, limit, accuracy.unit, outcome, why, "most")
 
 
 def _accuracy_reason(accuracy: AccuracyComparison, limit: float, outcome: Outcome) -> str:
@@ -168,10 +175,12 @@ def _accuracy_reason(accuracy: AccuracyComparison, limit: float, outcome: Outcom
     told += f"; {accuracy.confidence:.0%} one-sided confidence"
     if outcome is not Outcome.UNDECIDED:
         return told
+    if not math.isfinite(drop.half_width):
+        return f"too few samples: {told}, and so few have no interval"
     needed = _needed(accuracy, limit)
     more = "more samples would not decide it"
     if needed:
-        more = f"about {_samples(needed)} would decide"
+        more = f"about {_samples(max(needed, accuracy.samples + 1))} would decide"
     within = f"the limit lies within the interval of {drop.value:.2g}"
     return f"too few samples: {told}, and {within}; {more}"
 
@@ -185,6 +194,10 @@ def _needed(accuracy: AccuracyComparison, limit: float) -> int | None:
     if limit == drop.value:
         return None
     return math.ceil(accuracy.samples * (drop.half_width / (limit - drop.value)) ** 2)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _samples(count: int) -> str:

@@ -118,7 +118,8 @@ def _answer(session: Session, inputs: Feeds, count: int, size: int) -> dict[str,
         name: np.concatenate([array, np.repeat(array[-1:], size - count, axis=0)])
         for name, array in inputs.items()
     }
-    return {name: array[:count] for name, array in session(padded).items()}
+    answers = session(padded).items()
+    return {name: a[:count] if a.shape[:1] == (size,) else a for name, a in answers}
 
 
 def _check_labels(batch: Batch, where: str) -> None:
@@ -152,7 +153,7 @@ def _scored(
 ) -> Records:
     unscored = np.full(len(batch.ids), np.nan)
     labels = np.asarray(batch.labels) if labelled else unscored
-    if len(outputs) != len(batch.ids):
+    if outputs.shape[:1] != (len(batch.ids),):
         raise UserError(
             f"{len(batch.ids)} samples gave outputs {list(outputs.shape)}; the first dimension "
             "must be the sample",

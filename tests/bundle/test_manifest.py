@@ -39,6 +39,14 @@ def test_something_else_does_not_follow_the_schema(content):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_json_lacks_is_damage(text, number):
+    changed = text.replace(b'"cores": 2', f'"cores": {number}'.encode())
+    assert changed != text
+    with pytest.raises(IntegrityError, match="changed or damaged"):
+        Manifest.parse(changed, "b")
+
+
 def test_a_file_outside_is_no_part_of_a_manifest(text):
     changed = json.loads(text)
     changed["files"][0]["path"] = "../elsewhere"

@@ -61,15 +61,28 @@ def test_an_older_bundle_is_replaced(bundle, model, content):
     verify(bundle)
 
 
+@pytest.mark.parametrize("left", [0, 8000, None])
+def test_an_older_tar_is_replaced_even_if_it_is_damaged(model, content, tmp_path, left):
+    path = pack(model, tmp_path / "b.tar", content)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    pack(model, path, content)
+    assert path.read_bytes() == whole
+
+
 def test_anything_else_that_is_in_the_way_is_left_alone(model, content, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "folder.tar").mkdir()
-    for name in ("photos", "file", "folder.tar"):
+    (tmp_path / "text.tar").write_bytes(b"no tar")
+    with tarfile.open(tmp_path / "photos.tar", "w:") as tar:
+        tar.add(tmp_path / "photos" / "cat.jpg", "cat.jpg")
+    before = _files(tmp_path)
+    for name in ("photos", "file", "folder.tar", "text.tar", "photos.tar"):
         with pytest.raises(UserError, match="no bundle"):
             pack(model, tmp_path / name, content)
-    assert _files(tmp_path / "photos") == {"cat.jpg": b"cat"}
+    assert _files(tmp_path) == before
 
 
 def test_a_folder_that_holds_the_model_is_not_replaced(bundle, content):

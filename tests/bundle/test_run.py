@@ -72,6 +72,12 @@ def test_a_damaged_file_is_named(bundle):
     assert done.returncode == 1 and "report.html: damaged" in done.stderr
 
 
+def test_a_missing_file_is_named(bundle):
+    (bundle / "report.html").unlink()
+    done = run(bundle)
+    assert done.returncode == 1 and done.stderr == "report.html: missing\n"
+
+
 def test_answers_that_differ_are_told(model, content, tmp_path):
     moved = {"logits": content.golden_outputs["logits"] + np.float32(1)}
     bundle = pack(model, tmp_path / "b", dataclasses.replace(content, golden_outputs=moved))

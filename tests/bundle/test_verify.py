@@ -209,15 +209,27 @@ def test_goldens_of_a_fixed_batch_are_fed_in_steps(classifier, content, tmp_path
         pack(tmp_path / "two.onnx", tmp_path / "c", five)
 
 
-def test_a_golden_file_with_pickles_is_never_opened(bundle, open_session):
+def _forge_goldens(bundle: Path, **arrays: np.ndarray) -> None:
     with (bundle / "golden.npz").open("wb") as file:
-        np.savez(file, **{"input.image": np.array([{"a": 1}], dtype=object)})
+        np.savez(file, **arrays)
     content = (bundle / "golden.npz").read_bytes()
     files = json.loads((bundle / "manifest.json").read_text())["files"]
     for entry in files:
         if entry["path"] == "golden.npz":
             entry |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     _reseal(bundle, files=files)
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_goldens_of_another_number_of_rows_do_not_fit(bundle, content, open_session, rows):
+    images, logits = content.golden_inputs["image"], content.golden_outputs["logits"]
+    _forge_goldens(bundle, **{"input.image": images[:rows], "output.logits": logits[:rows]})
+    with pytest.raises(IntegrityError, match=r"'golden\.npz' does not fit the model"):
+        verify(bundle, open_session)
+
+
+def test_a_golden_file_with_pickles_is_never_opened(bundle, open_session):
+    _forge_goldens(bundle, **{"input.image": np.array([{"a": 1}], dtype=object)})
     with pytest.raises(IntegrityError, match="not a golden file"):
         verify(bundle, open_session)
 

@@ -194,7 +194,16 @@ def test_a_whole_module_is_refused(refused):
     assert "Save model.state_dict() alone" in refused(nn.Linear(2, 3))
 
 
-@pytest.mark.parametrize("state", [[torch.zeros(1)], {"weight": 3}, torch.zeros(2)])
+@pytest.mark.parametrize(
+    "state",
+    [
+        [torch.zeros(1)],
+        {"weight": 3},
+        torch.zeros(2),
+        {0: torch.zeros(2)},
+        {"state_dict": {0: torch.zeros(2)}},
+    ],
+)
 def test_what_is_no_state_dict_is_refused(refused, state):
     assert "holds no state dict" in refused(state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -111,6 +112,33 @@ def test_norms_are_never_fed_a_batch_of_one(train, net_data):
 
     train(module=Spy(192, 4), schedule=Schedule(1, 11, 0.01, 0))
     assert sizes == [11] * 5
+
+
+def test_the_loss_is_the_mean_over_the_samples_that_were_fed(train, net_data):
+    def always_two(outputs, labels, teacher):
+        return 0 * outputs.sum() + 2
+
+    assert len(net_data.split("train")) % 11 == 1  # the last one is left out
+    _, fitted = train(always_two, Schedule(1, 11, 0.01, 0))
+    assert fitted.losses == (2.0,)
+
+
+def test_progress_ends_where_it_was_said_to(train, monkeypatch):
+    told = []
+
+    class Told(Silent):
+        @contextmanager
+        def task(self, label, total):
+            told.append(total)
+            yield self
+
+        def advance(self, steps=1, note=""):
+            told.append(-steps)
+
+    monkeypatch.setitem(globals(), "Silent", Told)
+    train(schedule=Schedule(2, 11, 0.01, 0))
+    assert told[0] == 10
+    assert sum(told) == 0
 
 
 def test_weights_decay_but_norms_and_biases_do_not(train):

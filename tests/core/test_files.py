@@ -146,6 +146,20 @@ def test_another_error_of_the_system_stays_itself(tmp_path):
         (tmp_path / "absent").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("out", True), ("out/x", True), (".out.ab12/x", True), ("", True),
+     ("data/x.png", False), ("other", False), ("out2", False)],
+)  # fmt: skip
+def test_only_an_error_about_the_path_itself_is_explained(tmp_path, name, ours):
+    error = PermissionError(errno.EACCES, "no", str(tmp_path / name))
+    with (
+        pytest.raises(UserError if ours else PermissionError),
+        explained_os_errors(tmp_path / "out"),
+    ):
+        raise error
+
+
 def test_equal_values_have_one_text():
     assert canonical_json({"b": [1, 2.5], "a": None}) == '{"a":null,"b":[1,2.5]}'
     assert digest_json({"a": 1, "b": 2}) == digest_json({"b": 2, "a": 1})

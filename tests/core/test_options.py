@@ -106,6 +106,10 @@ def test_nothing_given_is_no_options():
         ({"count": 1.5}, "steps[0].all.count: expected int, got 1.5."),
         ({"count": True}, "steps[0].all.count: expected int, got True."),
         ({"share": "half"}, "steps[0].all.share: expected float, got 'half'."),
+        (
+            {"share": float("nan")},
+            "steps[0].all.share: input should be a finite number, got nan.",
+        ),
         ({"share": None}, "steps[0].all.share: expected float, got None."),
         ({"name": 3}, "steps[0].all.name: expected str, got 3."),
         ({"flag": "yes"}, "steps[0].all.flag: expected bool, got 'yes'."),
@@ -163,6 +167,28 @@ def test_what_is_no_plain_data_is_told(tmp_path):
     loop: list[Any] = []
     loop.append(loop)
     assert error(sizes=loop) == "steps[0].all: not plain data: Circular reference detected."
+
+
+def test_a_mistake_in_a_constructor_is_not_told_as_one_of_the_recipe(shelf):
+    class Wrong(Shape):
+        def __init__(self, size: int = 1) -> None:
+            raise TypeError("ours")
+
+    SHAPES.add(Wrong)
+    with pytest.raises(TypeError, match="ours"):
+        build(count=1, shape="wrong")
+    options.NAMES.pop(SHAPES.added.pop("wrong"))
+
+
+def test_a_plug_in_that_is_no_dataclass_is_told_by_its_options(shelf):
+    class Square(Shape):
+        def __init__(self, side: int = 1) -> None:
+            self.side = side
+
+    SHAPES.add(Square)
+    made = build(count=1, shape={"square": {"side": 2}})
+    assert options.values_of(made)["shape"] == {"square": {"side": 2}}
+    options.NAMES.pop(SHAPES.added.pop("square"))
 
 
 def test_a_path_without_a_beginning_is_joined_with_dots():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import json
 import subprocess
 import sys
@@ -216,6 +217,7 @@ class Mine(GraphPass):
     [
         (None, "plugins[0]: no such file: {path}."),
         ("1 / 0", "plugins[0]: {path} raises ZeroDivisionError: division by zero."),
+        ("raise SystemExit(0)", "plugins[0]: {path} raises SystemExit: 0."),
         ("def (", "plugins[0]: {path} raises SyntaxError: invalid syntax (file.py, line 1)."),
     ],
 )
@@ -227,6 +229,20 @@ def test_a_users_file_that_cannot_be_loaded_is_explained(tmp_path, text, message
         load_file(path, "plugins[0]")
     assert str(raised.value) == message.format(path=path)
     assert "deploypipe_user_file" not in sys.modules
+
+
+def test_two_users_files_of_one_name_are_two_modules(tmp_path):
+    files = [tmp_path / folder / "same.py" for folder in ("a", "b")]
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        file.write_text(f"class Same:\n    number = {number}\n")
+    first, second = (load_file(file, "plugins[0]") for file in files)
+    assert [inspect.getsourcefile(module.Same) for module in (first, second)] == list(
+        map(str, files)
+    )
+    assert sys.modules[first.__name__] is first
+    again = load_file(files[0], "plugins[0]")
+    assert again.__name__ == first.__name__ == "deploypipe_user_same"
 
 
 def test_a_users_file_without_a_plugin_is_explained(animals, tmp_path):

@@ -157,9 +157,54 @@ def test_data_cut_short_are_named(external):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"length": "2401"}, {"length": "99999999999"}, {"offset": "-4"}, {"offset": "x"}]
+    "changes",
+    [
+        {"length": "2401"},
+        {"length": "99999999999"},
+        {"offset": "-4"},
+        {"offset": "x"},
+        {"offset": str(2**63)},
+        {"offset": str(10**30)},
+    ],
 )
 def test_a_lying_offset_or_length_is_refused(external, changes):
     _relocate(external, **changes)
     with pytest.raises(UserError):
         load(external)
+
+
+@pytest.mark.parametrize("dtype", [onnx.TensorProto.STRING, 99])
+def test_data_of_a_type_that_has_no_size_are_refused(external, dtype):
+    proto = onnx.load(str(external), load_external_data=False)
+    proto.graph.initializer[0].data_type = dtype
+    external.write_bytes(proto.SerializeToString())
+    with pytest.raises(UserError, match="tensor 'w'"):
+        load(external)
+
+
+def test_sparse_weights_are_refused_and_not_lost(parse, tmp_path):
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> '
+        "g (float[2,3] x) => (float[2,2] y) {y = MatMul(x, w)}"
+    )
+    values = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
+    places = onnx.helper.make_tensor("places", onnx.TensorProto.INT64, [2], [0, 3])
+    sparse = onnx.helper.make_sparse_tensor(values, places, [3, 2])
+    proto.graph.sparse_initializer.append(sparse)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(UserError, match="its weight 'w' is sparse"):
+        load(tmp_path / "m.onnx")
+
+
+def test_weights_may_be_strings(tmp_path):
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 20]> '
+        "g (string[2] x) => (string[2] y) {y = StringConcat(x, w)}"
+    )
+    words = onnx.helper.make_tensor("w", onnx.TensorProto.STRING, [2], [b"one", b"three"])
+    proto.graph.initializer.append(words)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    model = load(tmp_path / "m.onnx")
+    assert weight_bytes(model) == 8
+    save(model, tmp_path / "again.onnx")
+    assert _weight(load(tmp_path / "again.onnx")).tolist() == [b"one", b"three"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deploypipe.core.errors import UserError
+from deploypipe.core.progress import Silent
 from deploypipe.quantize.observe import Observation, observable, observe
 
 TENSORS = ("x", "r", "p")
@@ -96,6 +97,24 @@ def test_inputs_of_different_lengths_are_refused(parse, open_session) -> None:
 def test_no_samples_is_an_error(conv_net, open_session) -> None:
     with pytest.raises(UserError, match="there are none"):
         observe(conv_net, TENSORS, [], open_session)
+
+
+def test_progress_ends_where_it_was_said_to(conv_net, open_session) -> None:
+    told: list[float] = []
+
+    class Told(Silent):
+        @contextmanager
+        def task(self, label: str, total: float) -> Iterator[Told]:
+            told.append(total)
+            yield self
+
+        def advance(self, steps: float = 1, note: str = "") -> None:
+            told.append(-steps)
+
+    feeds = batched(SAMPLES, 5)
+    observe(conv_net, TENSORS, feeds, open_session, Told(), expected=len(SAMPLES))
+    assert told[0] == 23
+    assert sum(told) == 0
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(conv_net) -> None:

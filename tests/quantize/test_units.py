@@ -9,7 +9,7 @@ from deploypipe.quantize import Kind, Unit
 from deploypipe.quantize.units import find_units
 
 W = """<float[2,2,1,1] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {1.0, 2.0},
-  float[2,2] m = {1.0, 2.0, 3.0, 4.0}>"""
+  float[2,2] m = {1.0, 2.0, 3.0, 4.0}, float[2,1] column = {1.0, 2.0}>"""
 
 
 @pytest.fixture
@@ -75,6 +75,7 @@ def test_a_matrix_added_to_a_matmul_is_no_bias(found) -> None:
         ("[n] y = Gemm<alpha=2.0>(x, m)", "float[2,2] x", "alpha"),
         ("[n] y = Gemm<transA=1>(x, m)", "float[2,2] x", "transA"),
         ("[n] y = Gemm(x, m, k)", "float[2,2] x, float[2] k", "bias is not constant"),
+        ("[n] y = Gemm(x, m, column)", "float[2,2] x", "its bias of [2, 1] differs between rows"),
         ("[n] y = Softmax(x)", "float[2,2] x", "probabilities"),
         ("[n] y = LayerNormalization(x, b)", "float[2,2] x", "normalisation"),
         ("[n] y = BatchNormalization(x, b, b, b, b)", "float[N,2,3,3] x", "fold it into the Conv"),

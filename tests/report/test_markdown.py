@@ -51,6 +51,12 @@ def test_strangers_text_stays_text(hostile: dict[str, Any]) -> None:
     assert "@all" not in text
 
 
+def test_the_unit_of_a_strangers_metric_is_text_as_well(report: dict[str, Any]) -> None:
+    report["accuracy"]["unit"] = "<img src=a>|"
+    row = next(line for line in render_markdown(report).splitlines() if line.startswith("| accur"))
+    assert "<" not in row and len(re.findall(r"(?<!\\)\|", row)) == 5
+
+
 def test_a_large_run_fits_a_comment(report: dict[str, Any]) -> None:
     for stage in report["stages"]:
         lines = [f"*fused* {i} " + "\U0001f600" * 300 for i in range(3_000)]

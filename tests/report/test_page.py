@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from deploypipe.report import render_html
+from deploypipe.report import read_report, render_html
+from deploypipe.report.comparison import comparison
+from deploypipe.report.scores import Score
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -114,6 +116,23 @@ def test_the_data_tell_their_source_splits_and_seed(report: dict[str, Any]) -> N
     for told in ("validation 5,000 c3c3c3c3c3c3", "source.images.folder cifar10", "seed 7",
                  "classes airplane, ship", "2 images occur twice within train"):  # fmt: skip
         assert told in text
+
+
+def test_notes_of_the_data_that_do_not_fit_are_counted(report: dict[str, Any]) -> None:
+    report["data"]["notes"] = ["y" * 300] * 100
+    page = Page(render_html(report)).text
+    left = 100 - page.count("y" * 300)
+    assert 0 < left < 100 and f"{left} more in report.json" in page
+
+
+@pytest.mark.parametrize(("unit", "told"), [("%", "91.72 %"), ("points", "91.72 %")])
+@pytest.mark.parametrize(("scale", "share"), [(100.0, 0.9172), (1.0, 91.72), (10.0, 9.172)])
+def test_a_metric_times_its_scale_is_in_its_unit(
+    report: dict[str, Any], unit: str, told: str, scale: float, share: float
+) -> None:
+    report["accuracy"] |= {"unit": unit, "scale": scale, "reference": share, "candidate": share}
+    assert comparison(read_report(report))[-1].reference == told
+    assert Score.of(read_report(report)).after(share, 1.0) == pytest.approx(share - 1.0 / scale)
 
 
 def test_the_confidence_of_the_accuracy_is_one_sided_and_that_of_the_speed_is_not(

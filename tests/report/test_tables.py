@@ -30,6 +30,11 @@ def test_a_long_list_is_cut_and_says_so():
     assert "... and" not in shown(key_table({"a": list(range(12))}))
 
 
+def test_a_strangers_escape_sequence_does_not_reach_the_terminal():
+    found = {"inputs": ["\x1b[31mx\u202e: float32[1]"], "\x1b[2J": {"\x1b": "\x1b[0m"}}
+    assert not set("\x1b\u202e") & set(shown(key_table(found)))
+
+
 def test_a_plan_shows_steps_splits_and_the_sum():
     step = {"step": "train", "samples": {"train": 9}, "seconds": 300.0, "memory": 2_000_000}
     data = {"splits": {"train": {"samples": 9}}, "notes": ["1 left out"]}

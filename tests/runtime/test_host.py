@@ -6,7 +6,13 @@ import platform
 import pytest
 
 from deploypipe.runtime import host
-from deploypipe.runtime.host import _cpuinfo_cores, _quota, physical_cores, usable_cores
+from deploypipe.runtime.host import (
+    _cpuinfo_cores,
+    _quota,
+    package_version,
+    physical_cores,
+    usable_cores,
+)
 
 CPUINFO = "physical id: {socket}\ncore id: {core}\n"
 
@@ -43,6 +49,11 @@ def test_a_cpuinfo_without_cores_counts_none():
 )
 def test_the_quota_of_a_container_is_rounded_up(text, cores):
     assert _quota(text) == cores
+
+
+def test_a_package_that_is_not_installed_has_no_version():
+    assert package_version("numpy") == host()["packages"]["numpy"]
+    assert package_version("no-such-package-here") is None
 
 
 def test_usable_cores_are_at_least_one_and_at_most_all():

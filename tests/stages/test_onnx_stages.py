@@ -91,6 +91,12 @@ def answers(artifact, desk):
         ({"quantize": {"samples": 0}}, "s.quantize: samples and batch must be at least 1"),
         ({"quantize": {"calibrator": 3}}, "s.quantize.calibrator: expected the name of a calib"),
         ({"validate": {"rounds": 2}}, "s.validate: batch must be at least 1, rounds at least 3"),
+        ({"validate": {"samples": 0}}, "s.validate: samples must be at least 1, got 0"),
+        ({"optimize": {"tolerance": -1}}, "s.optimize: tolerance must not be negative, got -1"),
+        (
+            {"optimize": {"also": [{"space-to-depth": {"max_channels": 0}}]}},
+            "s.optimize.also[0].space-to-depth: max_channels and min_size must be at least 1",
+        ),
         ({"validate": {"metric": "top9"}}, "s.validate.metric: unknown metric 'top9'"),
         ({"bundle": {"form": "zip"}}, "s.bundle.form: expected one of directory, tar, got 'zip'"),
         ({"bundle": {"goldens": 0}}, "s.bundle: goldens must be at least 1, got 0"),

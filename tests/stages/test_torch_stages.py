@@ -68,6 +68,17 @@ def test_a_model_that_cannot_take_the_samples_is_told_before_any_work(net_data, 
         source.try_out(net_data, None)
 
 
+def test_a_model_that_answers_with_no_tensor_is_told_before_any_work(net_data, tmp_path):
+    file = tmp_path / "m.py"
+    file.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n    def forward(self, image):\n        return {'logits': image}\n"
+        "def f():\n    return Net()\n"
+    )
+    with pytest.raises(UserError, match=r"model.build: the model answers with dict, not with a te"):
+        TorchSource(f"{file}:f").try_out(net_data, None)
+
+
 def test_labels_beyond_the_classes_are_told_before_any_work(net_file, net_data):
     with pytest.raises(UserError, match="the model has 3 classes"):
         TorchSource(f"{net_file}:net", {"classes": 3}).try_out(net_data, None)

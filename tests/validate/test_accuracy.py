@@ -114,6 +114,22 @@ def test_nan_in_an_output_that_is_not_scored_is_noted_too(records, other, broken
     assert told.nonfinite.tolist() == broken
 
 
+WHOLE = """<ir_version: 10, opset_import: ["" : 20]>
+    two (float[{batch}, 3] x) => ({outputs}) {{ y = Abs(x) whole = ReduceSum<keepdims=0>(x) }}"""
+
+
+def test_an_output_of_the_whole_batch_passes_a_filled_up_batch(records):
+    text = WHOLE.format(batch=2, outputs="float[2, 3] y, float[] whole")
+    told = records(model=onnx.parser.parse_model(text).SerializeToString())
+    np.testing.assert_array_equal(told.outputs, X)
+
+
+def test_an_output_of_the_whole_batch_has_no_score(records):
+    text = WHOLE.format(batch="N", outputs="float[] whole, float[N, 3] y")
+    with pytest.raises(UserError, match="the first dimension must be the sample"):
+        records(model=onnx.parser.parse_model(text).SerializeToString())
+
+
 def test_flips_are_counted_both_ways(records):
     # A last class four times as loud loses samples 0, 2 and 3, and wins sample 4.
     told = compare_accuracy(records(), records((1, 1, 4)))
@@ -123,6 +139,7 @@ def test_flips_are_counted_both_ways(records):
     assert told.drop.low < 40 < told.drop.high
     assert told.mcnemar_p == pytest.approx(0.625)
     assert (told.metric, told.unit) == ("top1", "points")
+    assert told.to_json()["scale"] == 100
 
 
 def test_equal_models_drop_nothing_within_an_interval(records):

@@ -63,6 +63,13 @@ def test_nan_is_new_only_where_the_reference_has_none():
     assert (told.reference_nonfinite, told.candidate_nonfinite, told.new_nonfinite) == (2, 2, 1)
 
 
+def test_an_answer_that_is_newly_nan_does_not_agree():
+    broken = A.copy()
+    broken[0] = np.nan  # its largest value is the first, as the reference's is
+    assert measure_drift(records(A), records(broken)).top1_agreement == pytest.approx(2 / 3)
+    assert measure_drift(records(broken), records(broken)).top1_agreement == 1
+
+
 def test_nothing_finite_gives_no_distance():
     told = measure_drift(records(A), records(np.full_like(A, np.nan)))
     assert (told.samples, told.sqnr_db, told.max_abs_error, told.mean_kl) == (0, None, None, None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -156,10 +157,43 @@ def test_the_samples_needed_of_a_bootstrap_follow_its_width():
     assert "about 400 samples would decide" in told.why
 
 
-def test_a_metric_that_is_not_a_number_fails():
-    drop = Interval(float("nan"), float("nan"), float("nan"), 0.9)
-    told = accuracy_check(AccuracyComparison("mse", "", 1.0, 100, 1, 1, drop, 0.95, False), 1.0)
-    assert told.outcome is FAIL
+def error(reference, candidate, samples=100):
+    """Squared errors of two models, with the interval that the bootstrap gives."""
+    drop = candidate - reference
+    ends = (drop, -math.inf, math.inf)
+    interval = Interval(*ends, 0.9)
+    return AccuracyComparison(
+        "mse", "", 1.0, samples, reference, candidate, interval, 0.95, False
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "outcome", "whose"),
+    [
+        (1.0, math.nan, FAIL, "candidate"),
+        (1.0, math.inf, FAIL, "candidate"),
+        (math.nan, math.nan, FAIL, "candidate"),
+        (math.inf, 1.0, UNDECIDED, "reference"),
+        (math.nan, 1.0, UNDECIDED, "reference"),
+    ],
+)
+def test_a_metric_that_is_no_finite_number_is_told(reference, candidate, outcome, whose):
+    told = accuracy_check(error(reference, candidate), 1.0)
+    assert told.outcome is outcome
+    assert f"the metric of the {whose} is not a finite number" in told.why
+    json.dumps(told.to_json(), allow_nan=False)
+
+
+def test_one_sample_of_an_error_decides_nothing():
+    told = accuracy_check(error(1.0, 1.0, samples=1), 1.0)
+    assert (told.outcome, told.low, told.high) == (UNDECIDED, None, None)
+    assert "1 sample; 95% one-sided confidence, and so few have no interval" in told.why
+
+
+def test_more_samples_than_there_were_are_asked_for():
+    told = accuracy_check(accuracy(1, 0, 200), 2.0)
+    assert told.outcome is UNDECIDED
+    assert "about 201 samples would decide" in told.why
 
 
 def test_shrinking_is_counted_exactly():

@@ -69,3 +69,19 @@ def test_mean_squared_error_takes_a_column_for_a_vector():
 def test_mean_squared_error_of_other_shapes_is_refused():
     with pytest.raises(ValueError, match="one shape"):
         METRICS.build("mean-squared-error").score(np.ones((2, 3)), np.zeros(2))
+
+
+def test_whole_number_outputs_do_not_wrap_around():
+    bytes_ = np.array([[3, 5]], np.uint8)
+    squared = METRICS.build("mean-squared-error").score(bytes_, np.array([[5, 3]], np.uint8))
+    assert squared.tolist() == [4.0]
+    ranked = np.array([[0, 1, 2, 3, 4, 5]], np.uint8)
+    assert METRICS.build("top5").score(ranked, np.array([0])).tolist() == [0]
+    assert METRICS.build("top5").score(ranked, np.array([5])).tolist() == [1]
+
+
+@pytest.mark.parametrize("metric", ["top1", "top5"])
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 3, 2)])
+def test_outputs_that_are_no_scores_of_classes_predict_none(metric, shape):
+    assert METRICS.build(metric).predict(np.zeros(shape)) is None
+    assert METRICS.build(metric).predict(LOGITS).tolist() == [0, 5]

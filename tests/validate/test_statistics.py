@@ -169,3 +169,9 @@ def test_the_bootstrap_repeats_with_its_seed():
     values = np.random.default_rng(2).normal(size=50)
     assert bootstrap_interval(values, 0.95, 7) == bootstrap_interval(values, 0.95, 7)
     assert bootstrap_interval(values, 0.95, 7) != bootstrap_interval(values, 0.95, 8)
+
+
+@pytest.mark.parametrize("values", [[2.0], [0.0, math.inf, 1.0], [0.0, math.nan]])
+def test_the_bootstrap_of_one_value_or_of_no_number_is_unbounded(values):
+    interval = bootstrap_interval(np.array(values), 0.95)
+    assert (interval.low, interval.high) == (-math.inf, math.inf)

@@ -56,7 +56,8 @@ def plan(norm: ir.Node) -> Fold | str:
     if linear is None or linear.op_type not in _LINEAR or linear.domain:
         maker = linear.op_type if linear else "an input of the graph"
         return f"its input comes from {maker}, not from Conv, ConvTranspose or Gemm"
-    if norm.attributes.get_int("training_mode", 0) or any(o.uses() for o in norm.outputs[1:]):
+    statistics = any(o.uses() or o.is_graph_output() for o in norm.outputs[1:])
+    if norm.attributes.get_int("training_mode", 0) or statistics:
         return "it runs in training mode"
     if linear.outputs[0].is_graph_output() or len(linear.outputs[0].uses()) != 1:
         return f"the output of {linear.op_type} '{linear.name}' has other consumers"

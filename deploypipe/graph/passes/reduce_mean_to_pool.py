@@ -44,8 +44,8 @@ def _objection(mean: ir.Node, values: dict[str | None, ir.Value]) -> str | None:
     data = values.get(mean.inputs[0].name) if mean.inputs[0] is not None else None
     if data is None or data.shape is None or data.dtype is None:
         return "the rank or dtype of its input is not known"
-    if not data.dtype.is_floating_point():
-        return f"its input is {data.dtype.name.lower()}, and pooling takes floats"
+    if data.dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
+        return f"its input is {data.dtype.name.lower()}, for which runtimes have no pooling"
     rank = len(data.shape)
     axes = _axes(mean)
     if axes is None:

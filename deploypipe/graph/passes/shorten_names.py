@@ -9,8 +9,7 @@ from typing import Protocol
 import onnx_ir as ir
 
 from deploypipe.graph import GraphPass, Outcome
-
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+from deploypipe.graph.naming import base_36
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,7 @@ def _names(count: int, kept: set[str | None]) -> list[str]:
     names: list[str] = []
     number = 0
     while len(names) < count:
-        name = _base36(number)
+        name = base_36(number)
         names += [] if name in kept else [name]
         number += 1
     return names
-
-
-def _base36(number: int) -> str:
-    head = _base36(number // 36) if number >= 36 else ""
-    return head + _DIGITS[number % 36]

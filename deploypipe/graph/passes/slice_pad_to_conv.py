@@ -62,8 +62,8 @@ def _shortcut(pad: ir.Node) -> _Shortcut | str | None:
         return None
     if rank(value) != 4 or axis_size(value, 1) is None or value.dtype is None:
         return "its channels or rank are not known"
-    if not value.dtype.is_floating_point():
-        return "it moves integers"
+    if value.dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
+        return f"it moves {value.dtype.name.lower()}, for which runtimes have no convolution"
     ends = _channel_pads(pad)
     if ends is None:
         return "it pads more than channels, or not with constant zeros"
@@ -76,12 +76,13 @@ def _strides(node: ir.Node) -> dict[int, int] | None:
     if len(arrays) != 4 or any(array is None for array in arrays):
         return None
     found = {}
-    for start, end, axis, step in zip(*(a.tolist() for a in arrays if a is not None), strict=True):
-        size = axis_size(node.inputs[0], int(axis)) if node.inputs[0] is not None else None
+    for start, end, place, step in zip(*(a.tolist() for a in arrays if a is not None), strict=True):
+        axis = int(place) % 4  # any other rank is refused later
+        size = axis_size(node.inputs[0], axis) if node.inputs[0] is not None else None
         whole = end >= _FAR or (size is not None and end >= size)
         if start != 0 or step < 1 or axis not in (2, 3) or not whole:
             return None
-        found[int(axis)] = int(step)
+        found[axis] = int(step)
     return found
 
 

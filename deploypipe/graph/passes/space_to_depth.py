@@ -41,6 +41,10 @@ class SpaceToDepth(GraphPass):
     max_channels: int = 8
     min_size: int = 32
 
+    def __post_init__(self) -> None:
+        if self.max_channels < 1 or self.min_size < 1:
+            raise ValueError("max_channels and min_size must be at least 1")
+
     def call(self, model: ir.Model) -> Outcome:
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)

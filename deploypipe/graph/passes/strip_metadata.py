@@ -71,7 +71,9 @@ def _strip_weight(value: ir.Value) -> int:
     """A tensor as read from a file cannot be edited, so one with notes is made anew."""
     tensor = value.const_value
     count = 0 if tensor is None else len(tensor.metadata_props) + bool(tensor.doc_string)
-    if tensor is not None and count:
+    if tensor is not None and count and tensor.dtype == ir.DataType.STRING:
+        value.const_value = ir.StringTensor(tensor.numpy(), name=value.name)
+    elif tensor is not None and count:
         value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
     return count
 

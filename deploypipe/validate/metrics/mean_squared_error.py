@@ -23,5 +23,5 @@ class MeanSquaredError(Metric):
                 "mean-squared-error takes outputs and labels of one shape, "
                 f"got {list(outputs.shape)} and {list(labels.shape)}"
             )
-        difference = outputs.reshape(len(outputs), -1) - labels.reshape(len(labels), -1)
-        return np.asarray((difference.astype(np.float64) ** 2).mean(axis=1))
+        given, wanted = (a.reshape(len(a), -1).astype(np.float64) for a in (outputs, labels))
+        return np.asarray(((given - wanted) ** 2).mean(axis=1))

@@ -24,7 +24,14 @@ class Top1(Metric):
         return np.asarray(right & ~np.isnan(outputs).any(axis=1), np.float64)
 
     def predict(self, outputs: np.ndarray) -> np.ndarray | None:
-        return np.asarray(outputs.argmax(axis=1))
+        return predicted_classes(outputs)
+
+
+def predicted_classes(outputs: np.ndarray) -> np.ndarray | None:
+    """Classes int64 [N] of scores [N, classes]; None for other shapes and for a single class."""
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
+        return None
+    return np.asarray(outputs.argmax(axis=1))
 
 
 def class_labels(outputs: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from deploypipe.validate import Metric
-from deploypipe.validate.metrics.top1 import class_labels
+from deploypipe.validate.metrics.top1 import class_labels, predicted_classes
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Top5(Metric):
     def score(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         classes = class_labels(outputs, labels, "top5")
         # A stable sort, so that among equal scores the lower class wins, as with argmax.
-        best = np.argsort(-outputs, axis=1, kind="stable")[:, :5]
+        best = np.argsort(-outputs.astype(np.float64), axis=1, kind="stable")[:, :5]
         right = (best == classes[:, None]).any(axis=1)
         return np.asarray(right & ~np.isnan(outputs).any(axis=1), np.float64)
 
     def predict(self, outputs: np.ndarray) -> np.ndarray | None:
-        return np.asarray(outputs.argmax(axis=1))
+        return predicted_classes(outputs)

@@ -137,6 +137,13 @@ def test_a_norm_in_training_mode_is_left_alone(parse):
     _refused(parse, text, "training mode", w=ramp(3, 2, 1, 1), **norm(3))
 
 
+def test_a_norm_whose_statistics_are_outputs_is_left_alone(parse):
+    text = """g (float[N,2,1,1] x) => (float[N,3,1,1] y, float[3] m, float[3] v) {
+        h = Conv(x, w)
+        y, m, v = BatchNormalization <training_mode = 0> (h, scale, shift, mean, var)}"""
+    _refused(parse, text, "training mode", w=ramp(3, 2, 1, 1), **norm(3))
+
+
 def test_a_norm_without_a_finite_result_is_left_alone(parse):
     weights = norm(3)
     weights["var"] = np.array([1, -2, 1], np.float32)

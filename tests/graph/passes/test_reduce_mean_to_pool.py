@@ -41,6 +41,8 @@ def test_axes_may_be_an_attribute_as_before_opset_18(parse, ops, same):
         ("float[N,2,3,4]", "float[1,1,1,1]", [0, 1, 2, 3]),
         ("float[N,2]", "float[N,1]", [1]),
         ("int32[N,2,3,4]", "int32[N,2,1,1]", [2, 3]),
+        ("double[N,2,3,4]", "double[N,2,1,1]", [2, 3]),
+        ("bfloat16[N,2,3,4]", "bfloat16[N,2,1,1]", [2, 3]),
     ],
 )
 def test_other_means_are_left_alone_with_a_reason(parse, ops, given, made, axes):

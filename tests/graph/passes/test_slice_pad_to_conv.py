@@ -54,6 +54,11 @@ def test_one_slice_per_axis_is_the_same(turned):
     assert turned(text, **one, **axes, **PADS).graph[0].attributes["strides"].as_ints() == (2, 2)
 
 
+def test_axes_may_be_counted_from_the_end(turned):
+    conv = turned(TEXT, **window(end=4, axes=(-1,)), **PADS).graph[0]
+    assert conv.attributes["strides"].as_ints() == (1, 2)
+
+
 def test_one_axis_may_keep_all_its_places(turned):
     conv = turned(TEXT, **window(axes=(2,)), **PADS).graph[0]
     assert conv.attributes["strides"].as_ints() == (2, 1)
@@ -104,10 +109,12 @@ def test_another_mode_is_refused_with_its_reason(parse):
     assert left_alone(parse, text, **window(), **PADS) == [MORE]
 
 
-def test_integers_are_refused_with_their_reason(parse):
-    text = TEXT.replace("float[", "int64[")
-    weights = {**window(), **PADS, "zero": np.int64(0)}
-    assert left_alone(parse, text, **weights) == ["Pad '' stays: it moves integers"]
+@pytest.mark.parametrize("dtype", ["int64", "double"])
+def test_other_types_are_refused_with_their_reason(parse, dtype):
+    text = TEXT.replace("float[", f"{dtype}[")
+    weights = {**window(), **PADS, "zero": np.array(0, {"double": "float64"}.get(dtype, dtype))}
+    why = f"it moves {dtype}, for which runtimes have no convolution"
+    assert left_alone(parse, text, **weights) == [f"Pad '' stays: {why}"]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,14 @@ def test_what_the_user_wrote_on_the_model_stays(model):
     assert dict(model.metadata_props) == {"author": "Ada"}
 
 
+def test_words_survive_the_loss_of_their_notes(parse):
+    model = parse("g (string[1] x) => (string[1] y) {y = StringConcat(x, w)}", w=np.array(["a"]))
+    model.graph.initializers["w"].const_value.doc_string = TRACE
+    assert StripMetadata()(model).modified
+    assert b"secret" not in to_bytes(model)
+    assert model.graph.initializers["w"].const_value.numpy().tolist() == [b"a"]
+
+
 def test_a_clean_model_is_left_alone(parse):
     outcome = StripMetadata()(parse("g (float[2] x) => (float[2] y) {y = Relu(x)}"))
     assert not outcome.modified and not outcome.changes

@@ -58,6 +58,17 @@ def test_what_the_table_says_fuses_does_fuse(name: str, parse, cpu, open_session
     ) + body.count("MatMul(")
 
 
+def test_a_pooling_that_would_spoil_the_model_stays_float(parse, cpu, open_session) -> None:
+    body = "c = Conv(x, w) p = AveragePool<kernel_shape=[2,2], dilations=[1,1]>(c) y = Flatten(p)"
+    text = f"agraph (float[N,2,2,2] x) => (float[N,K] y) {CONSTANTS} {{ {body} }}"
+    minmax = CALIBRATORS.build("minmax")
+    feeds = [{"x": np.ones((1, 2, 2, 2), np.float32)}]
+    model = parse(text, opset=19)
+    result = quantize_model(model, feeds, open_session, calibrator=minmax, profile=cpu)
+    assert result.changes == ["1 Conv in 8 bits"]
+    assert any("no 8-bit pooling takes" in why for why in result.refusals)
+
+
 def test_seven_bit_weights_are_an_option() -> None:
     assert PROFILES.build({"cpu": {"weight_bits": 7}}).weight_limit == 63
 
