@@ -50,6 +50,25 @@ class Tie:
         return cls(left, right, np.arange(size), np.arange(size))
 
 
+@dataclass(frozen=True)
+class Limit:
+    """Parts of axes of which each keeps as many cells as the others, or none on any of the axes.
+
+    ``index[k]`` is int64 [parts, cells of a part] on ``axes[k]``: a grouped convolution's inputs
+    and outputs, say.
+    """
+
+    axes: tuple[Axis, ...]
+    index: tuple[Index, ...]
+
+    def as_ties(self) -> list[Tie]:
+        """The same place of all parts goes together: stricter, and independent of the choice."""
+        return [
+            Tie(axis, axis, np.repeat(index[:1], len(index), 0).ravel(), index.ravel())
+            for axis, index in zip(self.axes, self.index, strict=True)
+        ]
+
+
 @dataclass
 class Cells:
     """Numbers for all cells, their ties and pins."""

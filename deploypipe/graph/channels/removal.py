@@ -1,133 +1,255 @@
 """Decide which channels are dead, as data; then cut them, in one small function.
 
-A class of cells goes if each of its computed cells is zero throughout or needed by nobody, where a
-zero cell that goes needs nothing itself.  That is a greatest fixed point: start with all classes,
-drop those that break the rule, repeat.
+A class of cells goes if each of its computed cells is constant, with every sum over it able to make
+good for it, or needed by nobody, where a constant cell that goes needs nothing itself.  That is a
+greatest fixed point: start with all classes, drop those that break the rule, repeat.  Then some
+come back: one constant channel for the others to be merged into, what fills a group or a block, and
+what keeps a tensor from becoming empty.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 
-from deploypipe.graph.channels.cells import Axis, Index, cells_on
+from deploypipe.graph.channels.cells import Axis, Index, Limit, rank
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.groups import groups_of
-from deploypipe.graph.channels.rule import Kept, rule_of
+from deploypipe.graph.channels.rule import Absorb, Constants, Kept, Rule
 from deploypipe.graph.constants import constant_of
+
+CLOSE = 0.1
+"""A constant is merged into one that is at least this share of the largest of its tensor: the
+weights then grow by less than tenfold, and with them the rounding."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Constant cells that go from a sink, and how that is made good for."""
+
+    rule: Rule
+    axis: Axis
+    constants: Constants
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes: per axis the indices; per sentence the story; what stays although it is dead."""
+    """What goes: per axis the indices; how sums make good for it; what stays although it is dead."""
 
     indices: dict[Axis, Index]
-    changes: list[str]
+    merges: list[Merge]
+    unread: dict[Axis, Index]
+    """Cells that stay although nothing needs them: they may hold other numbers afterwards."""
     refusals: list[str]
+
+
+@dataclass
+class _Plan:
+    """The removal while it is being settled.  All arrays are bool [cells]."""
+
+    flow: Dataflow
+    gone: np.ndarray
+    held: np.ndarray
+    """Needed in any case: the channels that others are merged into."""
+    blocks: Counter[int] = field(default_factory=Counter)
+
+    def settle(self) -> None:
+        """Bring back every class that may not go with the others."""
+        while self.gone.any():
+            wrong = self.gone & self.flow.computed & ~self.flow.removable
+            wrong &= self.flow.needed(self.gone, self.held)
+            # A constant cell goes only with its class, so a class is judged as a whole.
+            if not wrong.any():
+                return
+            self.gone &= ~self.flow.whole_classes(wrong)
+
+    def revive(self, cell: int) -> None:
+        """Bring back a cell's class."""
+        self.gone[self.flow.classes == self.flow.classes[cell]] = False
 
 
 def plan_removal(flow: Dataflow, round_to: int = 1) -> Removal:
     """Find all dead channels; with ``round_to`` keep as many as fill the last block of a group."""
-    gone = _dead(flow)
-    groups = groups_of(flow)
-    kept_for_block = 0
-    for group in groups:
-        dead = group.classes[gone[group.classes]]
+    none = np.zeros(flow.cells.count, bool)
+    plan = _Plan(flow, ~flow.pinned & flow.whole_classes(flow.computed), none)
+    plan.settle()
+    before = -1
+    while before != (before := int(plan.gone.sum())) and before:
+        merges = _merges(plan)
+        for limit in flow.limits:
+            _even(plan, limit)
+        _fill_blocks(plan, round_to)
+        _keep_some(plan)
+        plan.settle()
+    merges = _merges(plan)
+    indices = flow.cells.where(np.arange(flow.cells.count), plan.gone)
+    refusals = _refusals(plan, round_to)
+    return Removal(indices, merges, _unread(plan), refusals)
+
+
+def _merges(plan: _Plan) -> list[Merge]:
+    """For every sink, the constants that go; brings back one to merge into where none stays."""
+    found = []
+    plan.held[:] = False
+    for rule, sink in plan.flow.sinks:
+        ids = plan.flow.cells.ids(sink.axis)
+        numbers = plan.flow.number[ids]
+        # NaN != 0 too, but what goes and is live is not read.
+        loss = plan.gone[ids] & sink.reads & (np.nan_to_num(numbers) != 0)
+        if not loss.any():
+            continue
+        into = np.full(len(ids), -1)
+        if sink.absorb is Absorb.MERGE:
+            for pool in np.unique(sink.pool[loss]):
+                mine = sink.pool == pool
+                into[mine] = _partner(plan, ids, numbers, mine & loss, mine)
+            loss &= plan.gone[ids]
+        index = np.flatnonzero(loss)
+        values = np.where(into[index] < 0, 0.0, numbers[into[index]])
+        constants = Constants(index, numbers[index], into[index], values)
+        found.append(Merge(rule, sink.axis, constants))
+    return [merge for merge in found if len(merge.constants.index)]
+
+
+def _partner(
+    plan: _Plan, ids: np.ndarray, numbers: np.ndarray, loss: np.ndarray, mine: np.ndarray
+) -> int:
+    """The place of the constant that stays and takes the others' part."""
+    size = np.where(mine, np.abs(np.nan_to_num(numbers)), 0.0)
+    enough = CLOSE * size[loss].max()
+    staying = np.flatnonzero((size >= enough) & (size > 0) & ~plan.gone[ids])
+    if not len(staying):
+        chosen = int(np.argmax(np.where(loss, size, 0.0)))
+        plan.revive(int(ids[chosen]))
+        staying = np.array([chosen])
+    best = int(staying[np.argmax(size[staying])])
+    plan.held[ids[best]] = True
+    return best
+
+
+def _even(plan: _Plan, limit: Limit) -> None:
+    """Bring back cells until all parts that are not empty keep equally many."""
+    cells = [
+        plan.flow.cells.ids(axis)[index]
+        for axis, index in zip(limit.axes, limit.index, strict=True)
+    ]
+    stay = [(~plan.gone[part]).sum(1) for part in cells]
+    full = np.any([count > 0 for count in stay], axis=0)
+    for part, count in zip(cells, stay, strict=True):
+        want = max(int(count.max()), 1)
+        for row in np.flatnonzero(full & (count < want)):
+            dead = part[row][plan.gone[part[row]]]
+            for cell in dead[: want - int(count[row])]:
+                plan.revive(int(cell))
+
+
+def _fill_blocks(plan: _Plan, round_to: int) -> None:
+    if round_to == 1:
+        return
+    for number, group in enumerate(groups_of(plan.flow)):
+        dead = group.classes[plan.gone[group.classes]]
         stay = len(group) - len(dead)
-        wanted = min(len(group), max(-(-stay // round_to) * round_to, 1))
-        revived = dead[: wanted - stay]
-        kept_for_block += len(revived)
-        gone[np.isin(flow.classes, revived)] = False
-    _keep_one(flow, gone)
-    _settle(flow, gone)
-    indices = flow.cells.where(np.arange(flow.cells.count), gone)
-    refusals = _refusals(flow, gone, kept_for_block, round_to)
-    return Removal(indices, _changes(flow, indices), refusals)
+        wanted = min(len(group), -(-stay // round_to) * round_to)
+        plan.gone[np.isin(plan.flow.classes, dead[: wanted - stay])] = False
+        plan.blocks[number] += wanted - stay
 
 
-def _dead(flow: Dataflow) -> np.ndarray:
-    """bool [cells]: the cell's class can go."""
-    gone: np.ndarray = ~flow.pinned & _whole_classes(flow, _computed(flow))
-    _settle(flow, gone)
-    return gone
+def _keep_some(plan: _Plan) -> None:
+    """Bring back a channel of every tensor that may not become empty."""
+    flow = plan.flow
+    empty = {
+        axis[0]
+        for axis in flow.activations
+        if flow.cells.size[axis] and plan.gone[flow.cells.ids(axis)].all()
+    }
+    for node in reversed(flow.graph):
+        for value in node.outputs:
+            if value in empty and not all(_copes(flow, u.node, value, empty) for u in value.uses()):
+                empty.discard(value)
+                for axis in range(rank(value) or 0):
+                    if (value, axis) in flow.cells.first:
+                        ids = flow.cells.ids((value, axis))
+                        if len(ids) and plan.gone[ids].all():
+                            plan.revive(int(ids[0]))
 
 
-def _settle(flow: Dataflow, gone: np.ndarray) -> None:
-    """Take out of ``gone``, in place, every class that may not go with the others in it."""
-    computed = _computed(flow)
-    while gone.any():
-        wrong = gone & computed & ~flow.zero & flow.needed(gone)
-        # A zero cell goes only with its class, so a class is judged as a whole.
-        if not wrong.any():
-            return
-        gone &= ~_whole_classes(flow, wrong)
+def _copes(flow: Dataflow, node: ir.Node, value: ir.Value, empty: set[ir.Value]) -> bool:
+    """Whether a reader of an empty tensor goes with it, or can do without it."""
+    if all(out in empty for out in node.outputs):
+        return True
+    rule = flow.rules.get(node)
+    return rule is not None and rule.drops(value)
 
 
-def _computed(flow: Dataflow) -> np.ndarray:
-    """bool [cells]: the cell is an activation's, not a weight's."""
-    return cells_on(flow.cells, flow.activations)
+def _unread(plan: _Plan) -> dict[Axis, Index]:
+    if not plan.gone.any():
+        return {}
+    idle = plan.flow.computed & ~plan.gone & ~plan.flow.needed(plan.gone, plan.held)
+    return plan.flow.cells.where(np.arange(plan.flow.cells.count), idle)
 
 
-def _whole_classes(flow: Dataflow, mask: np.ndarray) -> np.ndarray:
-    """bool [cells]: some cell of the class is in ``mask``."""
-    hit = np.zeros(flow.cells.count, bool)
-    hit[flow.classes[mask]] = True
-    return np.asarray(hit[flow.classes])
-
-
-def _keep_one(flow: Dataflow, gone: np.ndarray) -> None:
-    """No axis may become empty: its first channel is kept, dead as it is."""
-    for axis in flow.cells.first:
-        ids = flow.cells.ids(axis)
-        if len(ids) and gone[ids].all():
-            gone[flow.classes == flow.classes[ids[0]]] = False
-
-
-def _changes(flow: Dataflow, indices: dict[Axis, Index]) -> list[str]:
-    lines = []
-    for (value, axis), index in indices.items():
-        if constant_of(value) is not None and len(value.shape or ()) > 1:
-            size = flow.cells.size[value, axis]
-            lines.append(f"{value.name}: axis {axis} from {size} to {size - len(index)}")
-    return lines
-
-
-def _refusals(flow: Dataflow, gone: np.ndarray, kept: int, round_to: int) -> list[str]:
+def _refusals(plan: _Plan, round_to: int) -> list[str]:
     """Dead or constant channels that stay, counted by reason."""
-    reasons: Counter[str] = Counter()
+    flow, reasons = plan.flow, Counter[str]()
     for axis in flow.activations:
         ids = flow.cells.ids(axis)
-        vector = flow.values.of(*axis)
-        idle = (vector == 0) & ~gone[ids]
+        idle = ~np.isnan(flow.number[ids]) & ~plan.gone[ids]
         if axis in flow.cells.pins and idle.any() and not idle.all():
-            reasons[f"zero channels stay: {flow.cells.pins[axis]}"] += int(idle.sum())
-        fixed = ~np.isnan(vector) & (vector != 0) & ~gone[ids]
-        if fixed.any() and not fixed.all() and axis[1] == 1:
-            reasons["constant channels stay: their constant is not zero"] += int(fixed.sum())
+            reasons[f"dead channels stay: {flow.cells.pins[axis]}"] += int(idle.sum())
     lines = [f"{count} {reason}" for reason, count in sorted(reasons.items())]
+    kept = sum(plan.blocks.values())
     if kept:
         lines.append(f"{kept} dead channels stay to fill blocks of {round_to}")
     return lines
 
 
-def remove(graph: ir.Graph, removal: Removal) -> None:
-    """Carry a plan out: mend attributes while the old sizes stand, then slice every initializer."""
+def changes(flow: Dataflow, removal: Removal) -> list[str]:
+    """A sentence for every weight that is cut, and for every tensor with merged constants."""
+    lines = [
+        f"{value.name}: axis {axis} from {flow.cells.size[value, axis]} to "
+        f"{flow.cells.size[value, axis] - len(index)}"
+        for (value, axis), index in removal.indices.items()
+        if constant_of(value) is not None and (rank(value) or 0) > 1
+    ]
+    for merge in removal.merges:
+        count, folded = len(merge.constants.index), merge.constants.into[0] < 0
+        where = "the bias" if folded else "one of them"
+        lines.append(f"{merge.axis[0].name}: {count} constant channels into {where}")
+    return lines
+
+
+def remove(flow: Dataflow, removal: Removal) -> None:
+    """Carry a plan out: make good, mend attributes while the old sizes stand, then slice."""
     kept = Kept(removal.indices)
-    for node in list(graph):
-        rule = rule_of(node)
-        if rule is not None and kept.touches(node):
-            rule.rewrite(node, kept)
-    for value in {value for value, _ in removal.indices}:
+    empty = {value for value, _ in removal.indices if kept.empty(value)}
+    dead = [node for node in flow.graph if all(out in empty for out in node.outputs)]
+    # Backward, since a node may be replaced, and with it the input that its readers know.
+    for node, rule in reversed(list(flow.rules.items())):
+        for merge in (merge for merge in removal.merges if merge.rule is rule):
+            rule.compensate(merge.axis, merge.constants, kept)
+        if kept.touches(rule) and node not in dead:
+            rule.rewrite(kept)
+    for node in reversed(dead):
+        for place in range(len(node.inputs)):
+            node.replace_input_with(place, None)
+        flow.graph.remove(node)
+    _slice(removal, empty)
+
+
+def _slice(removal: Removal, empty: set[ir.Value]) -> None:
+    for value in dict.fromkeys(value for value, _ in removal.indices):
         array = constant_of(value)
-        for axis in range(len(value.shape or ())):
-            index = removal.indices.get((value, axis))
-            if index is not None and array is not None:
-                array = np.delete(array, index, axis)
         if array is None:
             value.shape = None  # inferred anew
-        else:
-            value.const_value = ir.tensor(array, name=value.name)
-            value.shape = ir.Shape(array.shape)
+            continue
+        if value in empty:
+            continue  # its only reader is gone, and the initializer goes with the unused
+        for axis in range(array.ndim):
+            index = removal.indices.get((value, axis))
+            if index is not None:
+                array = np.delete(array, index, axis)
+        value.const_value = ir.tensor(array, name=value.name)
+        value.shape = ir.Shape(array.shape)

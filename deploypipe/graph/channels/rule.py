@@ -1,7 +1,7 @@
 """What one family of ops knows: which cells go together, what is known of them, who needs them.
 
-A family is one file in ``ops/`` with one class.  An op without a family pins all that it touches:
-never wrong, only less removed.
+A family is one file in ``ops/`` with one class, of which every node gets an instance.  An op without
+a family pins all that it touches: never wrong, only less removed.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from deploypipe.graph.channels.cells import Axis, Index, Tie, axis_size, rank
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.channels.cells import Axis, Index, Limit, Tie, axis_size, rank
+from deploypipe.graph.constants import constant_of, input_of
 
 LIVE = np.nan
 """The abstract value of a cell that is not one constant; other floats are that constant."""
@@ -30,8 +32,8 @@ class Values(dict[Axis, np.ndarray]):
         if value is None:
             return np.zeros(0)
         if (value, axis) not in self:
-            size = axis_size(value, axis) or 0
             array = constant_of(value)
+            size = axis_size(value, axis) or 0
             known = np.full(size, LIVE) if array is None else slice_constants(array, axis)
             self[value, axis] = known
         return self[value, axis]
@@ -49,69 +51,189 @@ class Needs(dict[Axis, np.ndarray]):
         self[value, axis] = self.of(value, axis) | mask
 
 
-class Rule:
-    """Knowledge of one family of ops.
+class Absorb(Enum):
+    """How a contraction makes good for a constant input channel that is removed."""
 
-    The defaults fit ops that only move cells: an output cell is what the tied input cell is, and an
-    input cell is needed where a tied output cell is.
+    NOT = "not at all"
+    MERGE = "by the weights of one constant channel that stays"
+    FOLD = "by the bias"
+
+
+@dataclass(frozen=True)
+class Sink:
+    """An axis that a node sums over.
+
+    ``reads`` bool [size]: whether its weights look at the cell at all.  ``pool`` int64 [size]: only
+    cells of one pool can be merged (the groups of a grouped convolution).
+    """
+
+    axis: Axis
+    absorb: Absorb
+    reads: np.ndarray
+    pool: np.ndarray
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Constant cells that go from a sink: positions, values, and the one that each is merged into.
+
+    ``into`` is -1 where the bias takes it.
+    """
+
+    index: Index
+    values: np.ndarray
+    into: Index
+    into_values: np.ndarray
+
+
+class Rule:
+    """Knowledge of one node.
+
+    The defaults fit ops that only move cells: an output cell is what the tied input cells are, and
+    an input cell is needed where a tied output cell is.
     """
 
     ops: ClassVar[frozenset[str]] = frozenset()
+    outputs: ClassVar[int | None] = 1
+    """How many outputs the rule speaks for; None for all."""
 
-    def ties(self, node: ir.Node) -> Iterable[Tie | None]:
-        """Which cells go together.  Axes that appear in no tie are pinned by the engine."""
+    def __init__(self, node: ir.Node) -> None:
+        self.node = node
+
+    @property
+    def x(self) -> ir.Value:
+        """The first input."""
+        value = self.node.inputs[0]
+        assert value is not None  # the engine gives no rule to a node without one
+        return value
+
+    @property
+    def y(self) -> ir.Value:
+        """The first output."""
+        return self.node.outputs[0]
+
+    def refusal(self) -> str | None:
+        """Why nothing can be said of this node's cells, as the end of a sentence about it."""
+        return None
+
+    def ties(self) -> Iterable[Tie | None]:
+        """Which cells go together."""
         return ()
 
-    def values(self, node: ir.Node, known: Values) -> None:
-        """Set what is known of the outputs from what is known of the inputs."""
-        for tie in self._through(node):
-            value, axis = tie.right
-            into = known.of(value, axis).copy()
-            into[tie.right_index] = known.of(*tie.left)[tie.left_index]
-            known[value, axis] = into
+    def views(self) -> Iterable[Sequence[Tie]]:
+        """Choices: of each, one tie holds, and the axes of the others are pinned."""
+        return ()
 
-    def demand(self, node: ir.Node, needs: Needs) -> None:
+    def limits(self) -> Iterable[Limit]:
+        """Counts that must stay equal."""
+        return ()
+
+    def sinks(self) -> Iterable[Sink]:
+        """The axes that the node sums over."""
+        return ()
+
+    def values(self, known: Values) -> None:
+        """Set what is known of the outputs from what is known of the inputs."""
+        low: dict[Axis, np.ndarray] = {}
+        high: dict[Axis, np.ndarray] = {}
+        for tie in self._through():
+            if tie.right not in low:
+                size = axis_size(*tie.right) or 0
+                low[tie.right], high[tie.right] = np.full(size, np.inf), np.full(size, -np.inf)
+            given = known.of(*tie.left)[tie.left_index]
+            with np.errstate(invalid="ignore"):
+                np.minimum.at(low[tie.right], tie.right_index, given)  # NaN wins: LIVE stays LIVE
+                np.maximum.at(high[tie.right], tie.right_index, given)
+        for axis, floor in low.items():
+            known[axis] = np.where(floor == high[axis], floor, LIVE)
+
+    def demand(self, needs: Needs, known: Values) -> None:
         """Add the demand on the inputs that follows from the demand on the outputs."""
-        for tie in self._through(node):
+        for tie in self._through():
             mask = np.zeros(axis_size(*tie.left) or 0, bool)
             np.logical_or.at(mask, tie.left_index, needs.of(*tie.right)[tie.right_index])
             needs.add(*tie.left, mask)
 
-    def rewrite(self, node: ir.Node, kept: Kept) -> None:
+    def compensate(self, axis: Axis, gone: Constants, kept: Kept) -> None:
+        """Make good in the weights for constant cells of a sink; before anything is sliced.
+
+        What is there is sliced later by the engine; what is new must be so already.
+        """
+
+    def drops(self, value: ir.Value) -> bool:
+        """Whether the node can do without an input that became empty."""
+        return False
+
+    def rewrite(self, kept: Kept) -> None:
         """Mend the node's attributes and shape constants; tensors are sliced by the engine."""
 
-    def _through(self, node: ir.Node) -> Iterator[Tie]:
-        outputs = set(node.outputs)
-        for tie in self.ties(node):
-            if tie is not None and tie.right[0] in outputs and constant_of(tie.left[0]) is None:
+    @functools.cached_property
+    def chosen(self) -> list[Tie]:
+        """The ties picked from :meth:`views`; the engine fills it."""
+        return []
+
+    @functools.cached_property
+    def _all_ties(self) -> list[Tie]:
+        return [*(tie for tie in self.ties() if tie is not None), *self.chosen]
+
+    def _through(self) -> Iterator[Tie]:
+        outputs = set(self.node.outputs)
+        for tie in self._all_ties:
+            if tie.right[0] in outputs and tie.left[0] not in outputs:
                 yield tie
 
 
 class Kept:
     """Which indices stay, per axis."""
 
-    def __init__(self, removed: dict[Axis, Index]) -> None:
+    def __init__(self, removed: Mapping[Axis, Index]) -> None:
         self.removed = removed
 
     def count(self, value: ir.Value, axis: int, low: int = 0, high: int | None = None) -> int:
         """How many cells of ``[low, high)`` of an axis stay."""
-        size = axis_size(value, axis) or 0
-        high = size if high is None else high
-        gone = self.removed.get((value, axis), np.zeros(0, int))
+        high = (axis_size(value, axis) or 0) if high is None else high
+        gone = self.gone(value, axis)
         return high - low - int(((gone >= low) & (gone < high)).sum())
 
-    def touches(self, node: ir.Node) -> bool:
-        """Whether any tensor of the node loses cells."""
-        near = {value for value in (*node.inputs, *node.outputs) if value is not None}
-        return any(value in near for value, _ in self.removed)
+    def gone(self, value: ir.Value, axis: int) -> Index:
+        """Sorted indices that go."""
+        return self.removed.get((value, axis), np.zeros(0, np.int64))
+
+    def index(self, value: ir.Value, axis: int) -> Index:
+        """Sorted indices that stay."""
+        return np.setdiff1d(np.arange(axis_size(value, axis) or 0), self.gone(value, axis))
+
+    def places(self, value: ir.Value, axis: int) -> Index:
+        """int64 [size]: the new place of every index that stays; of no meaning for the others."""
+        flags = np.ones(axis_size(value, axis) or 0, np.int64)
+        flags[self.gone(value, axis)] = 0
+        return np.cumsum(flags) - 1
+
+    def empty(self, value: ir.Value) -> bool:
+        """Whether some axis of a tensor goes altogether."""
+        return any(
+            len(index) and len(index) == axis_size(value, axis)
+            for (v, axis), index in self.removed.items()
+            if v is value
+        )
+
+    def touches(self, rule: Rule) -> bool:
+        """Whether any tensor that a rule speaks for loses cells."""
+        return any(
+            (value, axis) in self.removed
+            for value in (rule.x, *rule.node.inputs, *rule.node.outputs)
+            if value is not None
+            for axis in range(rank(value) or 0)
+        )
 
 
 def slice_constants(array: np.ndarray, axis: int) -> np.ndarray:
     """float64 [size]: the number that fills each slice of an axis, LIVE where it is not one."""
-    flat = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
-    if flat.shape[1] == 0 or array.dtype.kind not in "fiu":
+    others = tuple(other for other in range(array.ndim) if other != axis)
+    if array.size == 0 or array.dtype.kind not in "fiuV":
         return np.full(array.shape[axis], LIVE)
-    return np.where((flat == flat[:, :1]).all(1), flat[:, 0].astype(np.float64), LIVE)
+    low, high = array.min(others), array.max(others)
+    return np.where(low == high, low.astype(np.float64), LIVE)
 
 
 def every_axis(left: ir.Value, right: ir.Value, skip: int | None = None) -> Iterator[Tie | None]:
@@ -134,20 +256,34 @@ def integer(node: ir.Node, name: str, default: int) -> int:
     return attribute.as_int() if attribute is not None else default
 
 
+def constant_ints(node: ir.Node, place: int) -> list[int] | None:
+    """The constant integers of an input, flat; None where absent or computed."""
+    array = constant_of(input_of(node, place))
+    return None if array is None else [int(number) for number in array.reshape(-1)]
+
+
 @functools.cache
-def rules() -> dict[str, Rule]:
-    """Op type -> rule, from the files in ``ops/``."""
+def rules() -> dict[tuple[str, str], type[Rule]]:
+    """(domain, op type) -> rule, from the files in ``ops/``."""
     package = importlib.import_module("deploypipe.graph.channels.ops")
-    found: dict[str, Rule] = {}
+    found: dict[tuple[str, str], type[Rule]] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         mine = (c for c in vars(module).values() if getattr(c, "__module__", "") == module.__name__)
         for cls in mine:
             if isinstance(cls, type) and issubclass(cls, Rule):
-                found.update(dict.fromkeys(cls.ops, cls()))
+                found.update({_key(name): cls for name in cls.ops})
     return found
+
+
+def _key(name: str) -> tuple[str, str]:
+    """``Conv`` or ``com.microsoft.Gelu`` -> (domain, op type)."""
+    domain, _, op = name.rpartition(".")
+    return domain, op
 
 
 def rule_of(node: ir.Node) -> Rule | None:
     """The rule for a node, or None where nothing is known of its op."""
-    return rules().get(node.op_type) if node.domain == "" else None
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    cls = rules().get((domain, node.op_type))
+    return cls(node) if cls is not None and node.inputs and node.inputs[0] is not None else None

@@ -11,17 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes.common import LiftConstantsToInitializersPass
+from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
 
 from deploypipe.graph import GraphPass, Outcome
 from deploypipe.graph.channels.dataflow import Dataflow
-from deploypipe.graph.channels.removal import plan_removal, remove
+from deploypipe.graph.channels.removal import changes, plan_removal, remove
+from deploypipe.graph.channels.sharing import part, unite
 from deploypipe.graph.shapes import infer_shapes
 
 
 @dataclass(frozen=True)
 class DropDeadChannels(GraphPass):
-    """Remove channels that are zero or that nothing reads; keep blocks of ``round_to`` full."""
+    """Remove channels that are constant or that nothing reads; keep blocks of ``round_to`` full."""
 
     round_to: int = 1
 
@@ -32,9 +33,15 @@ class DropDeadChannels(GraphPass):
     def call(self, model: ir.Model) -> Outcome:
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)
-        removal = plan_removal(Dataflow(model.graph), self.round_to)
+        copies = part(model.graph)
+        flow = Dataflow(model.graph)
+        removal = plan_removal(flow, self.round_to)
         if not removal.indices:
+            unite(model.graph, copies)
             return Outcome(model, False, [], removal.refusals)
-        remove(model.graph, removal)
+        told = changes(flow, removal)
+        remove(flow, removal)
+        unite(model.graph, copies)
+        RemoveUnusedNodesPass()(model)
         infer_shapes(model)
-        return Outcome(model, True, removal.changes, removal.refusals)
+        return Outcome(model, True, told, removal.refusals)

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
-import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie
-from deploypipe.graph.channels.rule import LIVE, Needs, Rule, Values, integer
+from deploypipe.graph.channels.rule import Needs, Rule, Values, integer
 from deploypipe.graph.constants import constant_of
 
 
@@ -21,41 +20,36 @@ class BatchNorm(Rule):
 
     ops: ClassVar[frozenset[str]] = frozenset({"BatchNormalization"})
 
-    def ties(self, node: ir.Node) -> Iterable[Tie | None]:
-        if not _fixed(node):
-            return
-        x, y = node.inputs[0], node.outputs[0]
-        assert x is not None
-        yield Tie.same((x, 1), (y, 1))
-        for value in node.inputs[1:5]:
+    def refusal(self) -> str | None:
+        if integer(self.node, "training_mode", 0):
+            return "is in training mode"
+        if any(constant_of(value) is None for value in self.node.inputs[1:5]):
+            return "has statistics that are computed"
+        if not (self._stored(4) + self._epsilon > 0).all():
+            return "has a variance that is not positive"
+        return None
+
+    def ties(self) -> Iterable[Tie | None]:
+        yield Tie.same((self.x, 1), (self.y, 1))
+        for value in self.node.inputs[1:5]:
             assert value is not None
-            yield Tie.same((value, 0), (y, 1))
+            yield Tie.same((value, 0), (self.y, 1))
 
-    def values(self, node: ir.Node, known: Values) -> None:
-        if not _fixed(node):
-            return
-        gamma, beta, mean, _ = (_f64(value) for value in node.inputs[1:5])
-        # Runtimes round a moved constant differently, so it is called live; gamma = 0 gives beta
-        # itself, and zero stays zero where nothing is added.
-        still = (known.of(node.inputs[0], 1) == 0) & (mean == 0) & (beta == 0)
-        known[node.outputs[0], 1] = np.where(gamma == 0, beta, np.where(still, 0.0, LIVE))
+    def values(self, known: Values) -> None:
+        gamma, beta, mean, variance = (self._stored(place) for place in range(1, 5))
+        given = known.of(self.x, 1)
+        moved = gamma * (given - mean) / np.sqrt(variance + self._epsilon) + beta
+        rounded = moved.astype(self.x.dtype.numpy() if self.x.dtype else np.float32)
+        known[self.y, 1] = np.where(gamma == 0, beta, rounded.astype(np.float64))
 
-    def demand(self, node: ir.Node, needs: Needs) -> None:
-        x = node.inputs[0]
-        if x is not None and _fixed(node):
-            needs.add(x, 1, needs.of(node.outputs[0], 1) & (_f64(node.inputs[1]) != 0))
+    def demand(self, needs: Needs, known: Values) -> None:
+        needs.add(self.x, 1, needs.of(self.y, 1) & (self._stored(1) != 0))
 
+    @property
+    def _epsilon(self) -> float:
+        return float(self.node.attributes.get_float("epsilon", 1e-5))
 
-def _fixed(node: ir.Node) -> bool:
-    """Whether the statistics are stored and give a finite scale."""
-    weights = [constant_of(value) for value in node.inputs[1:5]]
-    if integer(node, "training_mode", 0) or any(w is None for w in weights):
-        return False
-    epsilon = node.attributes.get_float("epsilon", 1e-5)
-    return bool((_f64(node.inputs[4]) + epsilon > 0).all())
-
-
-def _f64(value: ir.Value | None) -> np.ndarray:
-    array = constant_of(value)
-    assert array is not None
-    return array.astype(np.float64)
+    def _stored(self, place: int) -> np.ndarray:
+        array = constant_of(self.node.inputs[place])
+        assert array is not None  # refusal() saw to it
+        return array.astype(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
-from deploypipe.graph.channels.rule import LIVE, Rule, Values, every_axis, integer
+from deploypipe.graph.channels.rule import Kept, Rule, every_axis, integer
 
 
 class Concat(Rule):
@@ -17,31 +17,31 @@ class Concat(Rule):
 
     ops: ClassVar[frozenset[str]] = frozenset({"Concat"})
 
-    def ties(self, node: ir.Node) -> Iterable[Tie | None]:
-        y = node.outputs[0]
-        axis = _axis(node)
-        sizes = [None if x is None else axis_size(x, axis) for x in node.inputs]
-        if any(size is None for size in sizes):
-            return
+    @property
+    def axis(self) -> int:
+        return integer(self.node, "axis", 0) % (rank(self.y) or 1)
+
+    def refusal(self) -> str | None:
+        unknown = any(axis_size(x, self.axis) is None for x in self.node.inputs if x is not None)
+        return "has an input of unknown size" if unknown or None in self.node.inputs else None
+
+    def ties(self) -> Iterable[Tie | None]:
         offset = 0
-        for x, size in zip(node.inputs, sizes, strict=True):
+        for x in self.node.inputs:
             assert x is not None
-            assert size is not None
-            yield Tie((x, axis), (y, axis), np.arange(size), np.arange(size) + offset)
-            yield from every_axis(x, y, skip=axis)
+            size = axis_size(x, self.axis) or 0
+            places = np.arange(size)
+            yield Tie((x, self.axis), (self.y, self.axis), places, places + offset)
+            yield from every_axis(x, self.y, skip=self.axis)
             offset += size
 
-    def values(self, node: ir.Node, known: Values) -> None:
-        """Side by side along the axis; elsewhere only what all the inputs agree on."""
-        y = node.outputs[0]
-        for axis in range(rank(y) or 0):
-            parts = [known.of(x, axis) for x in node.inputs]
-            if axis == _axis(node):
-                known[y, axis] = np.concatenate(parts)
-            elif len({len(part) for part in parts}) == 1:
-                agree = np.all([part == parts[0] for part in parts], axis=0)
-                known[y, axis] = np.where(agree, parts[0], LIVE)
+    def drops(self, value: ir.Value) -> bool:
+        return True
 
-
-def _axis(node: ir.Node) -> int:
-    return integer(node, "axis", 0) % (rank(node.outputs[0]) or 1)
+    def rewrite(self, kept: Kept) -> None:
+        """Inputs that became empty are left out."""
+        stay = [x for x in self.node.inputs if x is not None and not kept.empty(x)]
+        if len(stay) < len(self.node.inputs):
+            self.node.resize_inputs(len(stay))
+            for place, x in enumerate(stay):
+                self.node.replace_input_with(place, x)

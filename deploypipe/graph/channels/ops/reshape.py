@@ -1,104 +1,147 @@
-"""Flatten, Reshape, Squeeze and Unsqueeze, where an axis keeps its meaning.
+"""Flatten, Reshape, Squeeze and Unsqueeze, axis by axis.
 
     [N, C, H, W] -> [N, C*H*W]:  channel c is the block of columns c*H*W ... (c+1)*H*W - 1
+    [N, T, H*D] -> [N, T, H, D]: head h is the block of columns h*D ... (h+1)*D - 1
 
-Axes before the merged ones, and axes that only lose or gain a neighbour of size one, pass as they
-are.  Anything else (splitting C into heads, say) is left alone.
+Axes of size one carry nothing.  Of the others, equal ones at either end pass as they are.  Where
+several axes become one, or one several, the cells of one of them can go; which one is a choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from math import prod
 from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from deploypipe.graph.channels.cells import Tie, axis_size, rank
-from deploypipe.graph.channels.rule import Kept, Rule
+from deploypipe.graph.channels.cells import Axis, Tie
+from deploypipe.graph.channels.rule import Kept, Rule, integer
 from deploypipe.graph.constants import add_initializer, constant_of, input_of
 
-_Block = tuple[int, int, int]
-"""(axis before, axis after, block): the index i becomes i*block ... i*block+block-1."""
+_Dim = int | str | None
 
 
 class Reshape(Rule):
-    """Shape changes that merge trailing axes or insert and drop axes of size one."""
+    """Changes of shape that the file fixes but for one dimension."""
 
     ops: ClassVar[frozenset[str]] = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
-    def ties(self, node: ir.Node) -> Iterable[Tie | None]:
-        x, y = node.inputs[0], node.outputs[0]
-        if x is None or not _rewritable(node):
-            return
-        before = [axis_size(x, axis) for axis in range(rank(x) or 0)]
-        after = [axis_size(y, axis) for axis in range(rank(y) or 0)]
-        blocks, whole = _blocks(before, after)
-        if not whole and not _same_first(x, y):
-            return  # [N, T, D] -> [N*T, D] begins like [N, C, H] -> [N, C]
-        for i, j, block in blocks:
-            size = before[i]
-            assert size is not None
-            yield Tie((x, i), (y, j), np.repeat(np.arange(size), block), np.arange(size * block))
+    def refusal(self) -> str | None:
+        if self.node.op_type == "Reshape" and self._target is None:
+            return "has a shape that is computed"
+        bare = "axes" not in self.node.attributes and input_of(self.node, 1) is None
+        # Without axes, Squeeze would also drop a channel axis that came down to one.
+        return "has no axes" if self.node.op_type == "Squeeze" and bare else None
 
-    def rewrite(self, node: ir.Node, kept: Kept) -> None:
-        """Write the new sizes into a Reshape's shape constant."""
-        if node.op_type != "Reshape" or node.inputs[1] is None:
+    def ties(self) -> Iterable[Tie | None]:
+        pairs, _ = self._matched
+        return [Tie.same(left, right) for left, right in pairs]
+
+    def views(self) -> Iterable[Sequence[Tie]]:
+        _, segments = self._matched
+        found = [_alternatives(before, after) for before, after in segments]
+        return [ties for ties in found if ties]
+
+    def rewrite(self, kept: Kept) -> None:
+        """Write the new sizes into a Reshape's shape."""
+        target, graph = self._target, self.node.graph
+        if target is None:
             return
-        shape, y = constant_of(node.inputs[1]), node.outputs[0]
-        if shape is None:
-            return
+        assert isinstance(graph, ir.Graph)
         sizes = [
-            kept.count(y, axis) if (y, axis) in kept.removed and want > 0 else int(want)
-            for axis, want in enumerate(shape)
+            kept.count(self.y, axis) if (self.y, axis) in kept.removed and size > 0 else size
+            for axis, size in enumerate(target)
         ]
-        if sizes != [int(want) for want in shape]:
-            assert isinstance(node.graph, ir.Graph)
-            new = add_initializer(node.graph, f"{y.name}.shape", np.array(sizes, np.int64))
-            node.replace_input_with(1, new)
+        new = add_initializer(graph, f"{self.y.name}.shape", np.array(sizes, np.int64))
+        self.node.replace_input_with(1, new)
+
+    @cached_property
+    def _target(self) -> list[int] | None:
+        """The sizes that a Reshape can ask for, 0 for a copy and -1 for the rest."""
+        if self.node.op_type != "Reshape":
+            return None
+        given = constant_of(input_of(self.node, 1))
+        if given is not None:
+            zero = (given == 0).any() and integer(self.node, "allowzero", 0)
+            return None if zero else [int(size) for size in given]
+        before, after = _dims(self.x), _dims(self.y)
+        target: list[int] = []
+        for axis, dim in enumerate(after):
+            same = axis < len(before) and isinstance(dim, str) and before[axis] == dim
+            target.append(dim if isinstance(dim, int) else 0 if same else -1)
+        return target if target.count(-1) <= 1 else None
+
+    @cached_property
+    def _matched(self) -> tuple[list[tuple[Axis, Axis]], list[tuple[list[Axis], list[Axis]]]]:
+        """The axes that pass, and the segments in which axes are merged or split."""
+        before = [(self.x, k) for k, dim in enumerate(_dims(self.x)) if dim != 1]
+        after = [(self.y, k) for k, dim in enumerate(_dims(self.y)) if dim != 1]
+        pairs = []
+        while before and after and _same(before[0], after[0]):
+            pairs.append((before.pop(0), after.pop(0)))
+        while before and after and _same(before[-1], after[-1]):
+            pairs.append((before.pop(), after.pop()))
+        return pairs, _segments(before, after)
 
 
-def _rewritable(node: ir.Node) -> bool:
-    """Whether other sizes can be asked of the node."""
-    if node.op_type == "Reshape":
-        return constant_of(input_of(node, 1)) is not None
-    # Without axes, Squeeze would also drop a channel axis that came down to one.
-    return node.op_type != "Squeeze" or "axes" in node.attributes or input_of(node, 1) is not None
+def _dims(value: ir.Value) -> list[_Dim]:
+    if value.shape is None:
+        return []
+    return [dim if isinstance(dim, int) else dim.value for dim in value.shape]
 
 
-def _same_first(x: ir.Value, y: ir.Value) -> bool:
-    """Whether the first dimensions are surely equal."""
-    if x.shape is None or y.shape is None or not len(x.shape) or not len(y.shape):
-        return False
-    first, other = x.shape[0], y.shape[0]
-    if isinstance(first, ir.SymbolicDim) and isinstance(other, ir.SymbolicDim):
-        return first.value is not None and first.value == other.value
-    return isinstance(first, int) and isinstance(other, int)
+def _dim(axis: Axis) -> _Dim:
+    return _dims(axis[0])[axis[1]]
 
 
-def _blocks(before: list[int | None], after: list[int | None]) -> tuple[list[_Block], bool]:
-    """The blocks, and whether they account for all axes."""
-    found: list[_Block] = []
+def _same(left: Axis, right: Axis) -> bool:
+    return _dim(left) is not None and _dim(left) == _dim(right)
+
+
+def _segments(before: list[Axis], after: list[Axis]) -> list[tuple[list[Axis], list[Axis]]]:
+    """The smallest runs of axes with equal products, row-major."""
+    if any(not isinstance(_dim(axis), int) for axis in (*before, *after)):
+        return []
+    found = []
     i = j = 0
     while i < len(before) and j < len(after):
-        if before[i] == after[j] and (before[i] is not None or i == j == 0):
-            if before[i] is not None:
-                found.append((i, j, 1))
-            i, j = i + 1, j + 1
-        elif before[i] == 1:
-            i += 1
-        elif after[j] == 1:
-            j += 1
-        else:
-            merged = _merged(before, after, i, j)
-            return found + merged, bool(merged)
-    return found, set(before[i:] + after[j:]) <= {1}
+        left, right = [before[i]], [after[j]]
+        while _size(left) != _size(right):
+            if _size(left) < _size(right):
+                i += 1
+                left.append(before[i])
+            else:
+                j += 1
+                right.append(after[j])
+        found.append((left, right))
+        i, j = i + 1, j + 1
+    return found
 
 
-def _merged(before: list[int | None], after: list[int | None], i: int, j: int) -> list[_Block]:
-    """All axes from i on become the one axis j."""
-    rest = before[i:]
-    if j != len(after) - 1 or any(size is None for size in rest):
-        return []
-    block = int(np.prod([size for size in rest[1:] if size is not None], dtype=np.int64))
-    return [(i, j, block)] if before[i] * block == after[j] else []  # type: ignore[operator]
+def _alternatives(before: list[Axis], after: list[Axis]) -> list[Tie]:
+    """One tie for every axis that can carry the cells, the outermost first."""
+    whole = np.arange(_size(before))
+    if len(after) == 1:
+        return [Tie(a, after[0], index, whole) for a, index in _digits(before, whole)]
+    if len(before) == 1:
+        return [Tie(before[0], a, whole, index) for a, index in _digits(after, whole)]
+    found = []
+    (b, outer), (a, other) = _digits(before, whole)[0], _digits(after, whole)[0]
+    if _size([b]) % _size([a]) == 0 or _size([a]) % _size([b]) == 0:
+        pairs = np.unique(np.stack([outer, other], 1), axis=0)
+        found.append(Tie(b, a, pairs[:, 0], pairs[:, 1]))
+    return found
+
+
+def _digits(axes: list[Axis], whole: np.ndarray) -> list[tuple[Axis, np.ndarray]]:
+    """For every axis, its index at each row-major position."""
+    return [
+        (axis, whole // _size(axes[place + 1 :]) % _size([axis])) for place, axis in enumerate(axes)
+    ]
+
+
+def _size(axes: Sequence[Axis]) -> int:
+    return prod(int(_dim(axis) or 0) for axis in axes)

@@ -1,39 +1,113 @@
-"""Slice: the axes that are not cut pass as they are; a cut axis stays whole."""
+"""Slice: a strided window; y's index k along a cut axis is x's index start + k * step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
-from deploypipe.graph.channels.cells import Tie, rank
-from deploypipe.graph.channels.rule import Rule
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.channels.cells import Index, Tie, axis_size, rank
+from deploypipe.graph.channels.rule import Kept, Rule, constant_ints, ints
+from deploypipe.graph.constants import add_initializer, input_of
 
 
 class Slice(Rule):
-    """A strided window of a tensor."""
+    """Constant bounds on axes of known size; other axes that are cut are pinned."""
 
     ops: ClassVar[frozenset[str]] = frozenset({"Slice"})
 
-    def ties(self, node: ir.Node) -> Iterable[Tie | None]:
-        x, y = node.inputs[0], node.outputs[0]
-        cut = _cut_axes(node)
-        if x is None or cut is None:
-            return
-        for axis in range(rank(x) or 0):
+    def refusal(self) -> str | None:
+        return "has axes that are computed" if self._axes() is None else None
+
+    def ties(self) -> Iterable[Tie | None]:
+        cut = self._axes() or []
+        for axis in range(rank(self.x) or 0):
             if axis not in cut:
-                yield Tie.same((x, axis), (y, axis))
+                yield Tie.same((self.x, axis), (self.y, axis))
+        for axis, index in self.windows.items():
+            yield Tie((self.x, axis), (self.y, axis), index, np.arange(len(index)))
 
+    @cached_property
+    def windows(self) -> dict[int, Index]:
+        """Axis -> the indices of x that y holds."""
+        starts, ends, steps = (self._numbers(place) for place in (1, 2, 4))
+        found = {}
+        for place, axis in enumerate(self._axes() or []):
+            size = axis_size(self.x, axis)
+            if starts is None or ends is None or size is None:
+                continue
+            step = 1 if steps is None else steps[place]
+            # An end below the first index, in a backward window, means: to the very beginning.
+            end = None if step < 0 and ends[place] < -size else ends[place]
+            index = np.arange(size)[slice(starts[place], end, step)]
+            if len(index) == axis_size(self.y, axis):
+                found[axis] = index
+        return found
 
-def _cut_axes(node: ir.Node) -> set[int] | None:
-    x = node.inputs[0]
-    if x is None or rank(x) is None or len(node.inputs) < 3:
-        return None
-    if len(node.inputs) > 3 and node.inputs[3] is not None:
-        axes = constant_of(node.inputs[3])
-    else:
-        starts = constant_of(node.inputs[1])
-        axes = None if starts is None else list(range(len(starts)))  # type: ignore[assignment]
-    return None if axes is None else {int(axis) % (rank(x) or 1) for axis in axes}
+    def rewrite(self, kept: Kept) -> None:
+        """New bounds where what stays is an unbroken window, otherwise Gathers."""
+        graph = self.node.graph
+        assert isinstance(graph, ir.Graph)
+        places = {
+            axis: kept.places(self.x, axis)[index[kept.index(self.y, axis)]]
+            for axis, index in self.windows.items()
+        }
+        if all(len(p) and (np.diff(p) == 1).all() for p in places.values()) and self._is_modern():
+            self._set_bounds(graph, places)
+        elif places:
+            self._gather(graph, places)
+
+    def _set_bounds(self, graph: ir.Graph, places: dict[int, Index]) -> None:
+        axes = self._axes() or []
+        bounds = {
+            name: list(self._numbers(place) or [1] * len(axes))
+            for name, place in (("starts", 1), ("ends", 2), ("steps", 4))
+        }
+        for place, axis in enumerate(axes):
+            if axis in places:
+                bounds["starts"][place] = int(places[axis][0])
+                bounds["ends"][place] = int(places[axis][-1]) + 1
+                bounds["steps"][place] = 1
+        self.node.resize_inputs(5)
+        named = {1: bounds["starts"], 2: bounds["ends"], 3: axes, 4: bounds["steps"]}
+        for slot, numbers in named.items():
+            new = add_initializer(graph, f"{self.y.name}.slice{slot}", np.array(numbers, np.int64))
+            self.node.replace_input_with(slot, new)
+
+    def _gather(self, graph: ir.Graph, places: dict[int, Index]) -> None:
+        """One Gather an axis; only where all the axes that are cut are understood."""
+        value, nodes = self.x, []
+        for axis, index in places.items():
+            order = add_initializer(graph, f"{self.y.name}.order{axis}", index.astype(np.int64))
+            nodes.append(ir.node("Gather", [value, order], {"axis": axis}))
+            value = nodes[-1].outputs[0]
+            value.name, value.type = f"{self.y.name}.part{axis}", self.y.type
+        value.name = self.y.name
+        ir.convenience.replace_nodes_and_values(
+            graph, self.node, [self.node], nodes, [self.y], [value]
+        )
+
+    def _is_modern(self) -> bool:
+        return "starts" not in self.node.attributes
+
+    def _axes(self) -> list[int] | None:
+        ndim = rank(self.x) or 1
+        if not self._is_modern():
+            starts = ints(self.node, "starts", [])
+            return [axis % ndim for axis in ints(self.node, "axes", list(range(len(starts))))]
+        if input_of(self.node, 3) is not None:
+            axes = constant_ints(self.node, 3)
+        else:
+            begins = input_of(self.node, 1)
+            count = axis_size(begins, 0) if begins is not None else None
+            axes = None if count is None else list(range(count))
+        return None if axes is None else [axis % ndim for axis in axes]
+
+    def _numbers(self, place: int) -> list[int] | None:
+        if not self._is_modern():
+            name = {1: "starts", 2: "ends"}.get(place)
+            return ints(self.node, name, []) if name else None
+        return constant_ints(self.node, place)

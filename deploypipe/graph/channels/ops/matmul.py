@@ -1,0 +1,230 @@
+"""MatMul, with constant weights on either side, or of two computed tensors.
+
+    y[..., m, n] = sum over k of a[..., m, k] * b[..., k, n]
+
+Where both are computed, term k vanishes if either side is zero: a dead dimension of the queries
+takes the keys' with it.  Where ``a`` comes from a Softmax, its rows add up to one, so that a
+constant column of ``b`` is a constant column of ``y``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from deploypipe.graph.channels.cells import Axis, Tie, axis_size, rank
+from deploypipe.graph.channels.linear import Linear, set_array
+from deploypipe.graph.channels.quantized import known_array
+from deploypipe.graph.channels.rule import LIVE, Absorb, Kept, Needs, Rule, Sink, Values, integer
+from deploypipe.graph.constants import add_initializer, constant_of
+
+
+class MatMul(Linear):
+    """A product with a constant matrix on the right, or of two tensors."""
+
+    ops: ClassVar[frozenset[str]] = frozenset({"MatMul"})
+
+    def __init__(self, node: ir.Node) -> None:
+        super().__init__(node)
+        array = known_array(node.inputs[1])
+        self.constant = array is not None and array.ndim == 2 and constant_of(self.x) is None
+        self.product = Product(node)
+
+    @property
+    def bias(self) -> ir.Value | None:
+        return None
+
+    @property
+    def in_axis(self) -> Axis:
+        return self.x, (rank(self.x) or 1) - 1
+
+    @property
+    def out_axis(self) -> Axis:
+        return self.y, (rank(self.y) or 1) - 1
+
+    @property
+    def borderless(self) -> bool:
+        return True
+
+    def refusal(self) -> str | None:
+        return None if self.constant else self.product.refusal()
+
+    def as_matrix(self, array: np.ndarray) -> np.ndarray:
+        return array.T[None, :, :, None]
+
+    def ties(self) -> Iterable[Tie | None]:
+        if not self.constant:
+            yield from self.product.ties()
+            return
+        yield Tie.same(self.in_axis, (self.weights, 0))
+        yield Tie.same((self.weights, 1), self.out_axis)
+        for axis in range((rank(self.x) or 1) - 1):
+            yield Tie.same((self.x, axis), (self.y, axis))
+
+    def sinks(self) -> Iterable[Sink]:
+        return super().sinks() if self.constant else self.product.sinks()
+
+    def values(self, known: Values) -> None:
+        if self.constant:
+            super().values(known)
+        else:
+            self.product.values(known)
+
+    def demand(self, needs: Needs, known: Values) -> None:
+        if not self.constant:
+            self.product.demand(needs, known)
+            return
+        super().demand(needs, known)
+        for axis in range((rank(self.x) or 1) - 1):
+            needs.add(self.x, axis, needs.of(self.y, axis))
+
+    def add_to_bias(self, delta: np.ndarray, kept: Kept) -> None:
+        """Into the Add that follows with a constant, or into a new one."""
+        uses = list(self.y.uses())
+        follower = uses[0].node if len(uses) == 1 else None
+        if follower is not None and follower.op_type == "Add":
+            other = follower.inputs[1 - uses[0].idx]
+            array = constant_of(other)
+            if other is not None and array is not None and array.shape == delta.shape:
+                set_array(other, (array.astype(np.float64) + delta).astype(array.dtype))
+                return
+        graph = self.node.graph
+        assert isinstance(graph, ir.Graph)
+        left = delta[kept.index(*self.out_axis)].astype(self._array().dtype)
+        bias = add_initializer(graph, f"{self.y.name}.bias", left)
+        add = ir.node("Add", [self.y, bias], name=f"{self.node.name}.bias")
+        out = add.outputs[0]
+        out.name, out.type, out.shape = f"{self.y.name}.biased", self.y.type, self.y.shape
+        ir.convenience.replace_all_uses_with(self.y, out, replace_graph_outputs=True)
+        add.replace_input_with(0, self.y)
+        graph.insert_after(self.node, add)
+
+
+class Product(Rule):
+    """A product of two tensors, letter by letter: what MatMul and Einsum have in common.
+
+    ``letters`` names the axes of both inputs and of the output; equal letters are equal indices,
+    and a letter that the output lacks is summed over.
+    """
+
+    def __init__(self, node: ir.Node) -> None:
+        super().__init__(node)
+        self.letters = _letters(node)
+
+    def refusal(self) -> str | None:
+        return None if self.letters is not None else "is no product of two tensors"
+
+    def ties(self) -> Iterable[Tie | None]:
+        for a, b in self._shared():
+            yield Tie.same(a, b)
+        for side, out in self._kept():
+            yield Tie.same(side, out)
+
+    def sinks(self) -> Iterable[Sink]:
+        for pair in self._shared():
+            for axis in pair:
+                size = axis_size(*axis) or 0
+                yield Sink(axis, Absorb.NOT, np.ones(size, bool), np.zeros(size, np.int64))
+
+    def values(self, known: Values) -> None:
+        vanishes = any(
+            self._fits(a, b) and ((known.of(*a) == 0) | (known.of(*b) == 0)).all()
+            for a, b in self._shared()
+        )
+        for side, out in self._kept():
+            if axis_size(*side) != axis_size(*out):
+                continue
+            vector = np.where(known.of(*side) == 0, 0.0, LIVE)
+            if self._averages() and side[0] is self.node.inputs[1]:
+                vector = known.of(*side)
+            before = known.of(*out)
+            known[out] = np.where(np.isnan(vector), before, vector)
+        if vanishes:
+            for axis in range(rank(self.y) or 0):
+                known[self.y, axis] = np.zeros(axis_size(self.y, axis) or 0)
+
+    def demand(self, needs: Needs, known: Values) -> None:
+        for a, b in self._shared():
+            if self._fits(a, b):
+                zero, other = known.of(*a) == 0, known.of(*b) == 0
+                # Of two zeros one must be kept in order: the first.
+                needs.add(*a, zero | ~other)
+                needs.add(*b, ~zero)
+        for side, out in self._kept():
+            wanted, size = needs.of(*out), axis_size(*side) or 0
+            needs.add(*side, wanted if size == len(wanted) else np.full(size, wanted.any()))
+
+    def _averages(self) -> bool:
+        """Whether rows of the first tensor add up to one."""
+        given = self.x.producer()
+        while given is not None and given.op_type in ("Identity", "Dropout"):
+            given = given.inputs[0].producer() if given.inputs[0] is not None else None
+        if given is None or given.op_type != "Softmax" or self.node.op_type != "MatMul":
+            return False
+        last = (rank(self.x) or 1) - 1
+        return integer(given, "axis", -1) in (-1, last)
+
+    def _fits(self, a: Axis, b: Axis) -> bool:
+        return axis_size(*a) is not None and axis_size(*a) == axis_size(*b)
+
+    def _axes(self, place: int) -> dict[str, Axis]:
+        assert self.letters is not None
+        value = (*self.node.inputs, self.y)[place]
+        assert value is not None
+        return {letter: (value, axis) for axis, letter in enumerate(self.letters[place])}
+
+    def _shared(self) -> Iterable[tuple[Axis, Axis]]:
+        """The pairs that are summed over."""
+        a, b, y = (self._axes(place) for place in range(3))
+        return [(a[letter], b[letter]) for letter in a if letter in b and letter not in y]
+
+    def _kept(self) -> Iterable[tuple[Axis, Axis]]:
+        y = self._axes(2)
+        sides = (self._axes(0), self._axes(1))
+        return [(axis, y[letter]) for side in sides for letter, axis in side.items() if letter in y]
+
+
+class Einsum(Product):
+    """An Einsum of two tensors without repeated letters or dots."""
+
+    ops: ClassVar[frozenset[str]] = frozenset({"Einsum"})
+
+
+def _letters(node: ir.Node) -> tuple[str, str, str] | None:
+    if len(node.inputs) != 2:
+        return None
+    ranks = [
+        rank(value) if value is not None else None for value in (*node.inputs, node.outputs[0])
+    ]
+    if None in ranks:
+        return None
+    parts = _equation(node) if node.op_type == "Einsum" else _product(*ranks[:2])  # type: ignore[arg-type]
+    if parts is None or [len(part) for part in parts] != ranks:
+        return None
+    summed = (set(parts[0]) ^ set(parts[1])) - set(parts[2])  # a letter of one side alone
+    distinct = all(len(set(part)) == len(part) for part in parts)
+    return parts if distinct and not summed else None
+
+
+def _equation(node: ir.Node) -> tuple[str, str, str] | None:
+    text = (node.attributes.get_string("equation", "") or "").replace(" ", "")
+    left, arrow, right = text.partition("->")
+    sides = left.split(",")
+    if not arrow or len(sides) != 2 or "." in text:
+        return None
+    return sides[0], sides[1], right
+
+
+def _product(left: int, right: int) -> tuple[str, str, str] | None:
+    """``b`` and on for the batch axes, aligned from the right; ``m k``, ``k n``."""
+    if left < 2 or right < 2:
+        return None
+    batch = "abcdefgh"[: max(left, right) - 2]
+    return (
+        batch[len(batch) - left + 2 :] + "mk",
+        batch[len(batch) - right + 2 :] + "kn",
+        batch + "mn",
+    )

@@ -1,0 +1,81 @@
+"""RMS norm: y = x / sqrt(sum(x * x) / N + eps) * scale.
+
+A zero channel adds nothing to the sum, so K of N channels give the same with eps * N / K under the
+root and scale * sqrt(K / N) before it: exact, unlike in a layer norm, which has a mean to take off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from deploypipe.graph.channels.cells import Tie, axis_size, rank
+from deploypipe.graph.channels.linear import set_array
+from deploypipe.graph.channels.rule import (
+    LIVE,
+    Absorb,
+    Kept,
+    Needs,
+    Rule,
+    Sink,
+    Values,
+    every_axis,
+    integer,
+)
+from deploypipe.graph.constants import constant_of
+
+
+class RmsNorm(Rule):
+    """Over the last axis, with a constant scale of its own."""
+
+    ops: ClassVar[frozenset[str]] = frozenset(
+        {"RMSNormalization", "SimplifiedLayerNormalization"}
+        | {"com.microsoft.SimplifiedLayerNormalization"}
+    )
+
+    def refusal(self) -> str | None:
+        scale = self.node.inputs[1]
+        if integer(self.node, "axis", -1) not in (-1, (rank(self.x) or 0) - 1):
+            return "normalizes several axes"
+        if constant_of(scale) is None or scale is None or len(scale.uses()) > 1:
+            return "has a scale that is computed or shared"
+        return None
+
+    @property
+    def _last(self) -> int:
+        return (rank(self.x) or 1) - 1
+
+    def ties(self) -> Iterable[Tie | None]:
+        yield from every_axis(self.x, self.y)
+        scale = self.node.inputs[1]
+        assert scale is not None
+        yield Tie.same((scale, 0), (self.y, self._last))
+
+    def sinks(self) -> Iterable[Sink]:
+        size = axis_size(self.x, self._last) or 0
+        axis = (self.x, self._last)
+        yield Sink(axis, Absorb.NOT, np.ones(size, bool), np.zeros(size, np.int64))
+
+    def values(self, known: Values) -> None:
+        scale = known.of(self.node.inputs[1], 0)
+        zero = (scale == 0) | (known.of(self.x, self._last) == 0)
+        known[self.y, self._last] = np.where(zero, 0.0, LIVE)
+
+    def demand(self, needs: Needs, known: Values) -> None:
+        super().demand(needs, known)
+        size = axis_size(self.x, self._last) or 0
+        wanted = needs.of(self.y, self._last).any()
+        needs.add(self.x, self._last, np.full(size, wanted))
+
+    def rewrite(self, kept: Kept) -> None:
+        scale = self.node.inputs[1]
+        assert scale is not None
+        array = constant_of(scale)
+        assert array is not None
+        size, left = axis_size(self.x, self._last) or 0, kept.count(self.x, self._last)
+        epsilon = self.node.attributes.get_float("epsilon", 1e-5)
+        self.node.attributes["epsilon"] = ir.AttrFloat32("epsilon", epsilon * size / left)
+        set_array(scale, (array * np.sqrt(left / size)).astype(array.dtype))
