@@ -227,6 +227,19 @@ class Kept:
         )
 
 
+def replace_nodes(
+    old: Sequence[ir.Node], new: Sequence[ir.Node], values: Sequence[ir.Value], by: Sequence[ir.Value]
+) -> None:
+    """Put ``new`` nodes in the place of ``old`` ones; ``by`` take the names of ``values``."""
+    graph = old[-1].graph
+    assert isinstance(graph, ir.Graph)
+    for value, other in zip(values, by, strict=True):
+        other.name, other.type = value.name, value.type
+    ir.convenience.replace_nodes_and_values(graph, old[-1], old, new, values, by)
+    for value in by:
+        value.shape = None  # inferred anew; onnx_ir copies the old one
+
+
 def slice_constants(array: np.ndarray, axis: int) -> np.ndarray:
     """float64 [size]: the number that fills each slice of an axis, LIVE where it is not one."""
     others = tuple(other for other in range(array.ndim) if other != axis)

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Index, Tie, axis_size, rank
-from deploypipe.graph.channels.rule import Kept, Rule, every_axis, ints
+from deploypipe.graph.channels.rule import Kept, Rule, every_axis, ints, replace_nodes
 from deploypipe.graph.constants import add_initializer, constant_of, input_of
 
 
@@ -55,11 +55,8 @@ class Shuffle(Rule):
         index = kept.places(self.x, self.axis)[self.order[stay]]
         places = add_initializer(graph, f"{self.y.name}.order", index.astype(np.int64))
         gather = ir.node("Gather", [self.x, places], {"axis": self.axis}, name=self.last.name)
-        out = gather.outputs[0]
-        out.name, out.type = self.y.name, self.y.type
-        ir.convenience.replace_nodes_and_values(
-            graph, self.last, [self.first, self.middle, self.last], [gather], [self.y], [out]
-        )
+        old = [self.first, self.middle, self.last]
+        replace_nodes(old, [gather], [self.y], list(gather.outputs))
 
 
 def find_shuffles(graph: ir.Graph) -> Iterator[Shuffle]:

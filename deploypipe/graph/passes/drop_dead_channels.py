@@ -2,8 +2,10 @@
 
     x -> Conv(w, b) -> y        becomes   x' -> Conv(w[live, live'], b[live]) -> y'
 
-A channel is dead where it is zero for every input, or where nothing reads it.  The outputs are the
-same numbers, up to the order of sums.
+A channel is dead where it is one constant for every input, or where nothing reads it.  A constant
+that is not zero is made good for: in the next bias where no padding can be seen, else by merging
+all constant channels of a tensor into one.  The outputs are the same numbers, up to the order of
+sums, and every removal comes with a certificate.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
 
-from deploypipe.graph import GraphPass, Outcome
+from deploypipe.graph import Evidence, GraphPass, Outcome
+from deploypipe.graph.channels.certificate import certificate
+from deploypipe.graph.channels.constant_tensors import fold_constant_tensors
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.removal import changes, plan_removal, remove
 from deploypipe.graph.channels.sharing import part, unite
@@ -33,15 +37,32 @@ class DropDeadChannels(GraphPass):
     def call(self, model: ir.Model) -> Outcome:
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)
+        first = self._cut(model, inner=False)
+        # Where heads cannot go, the same dimension of all of them perhaps can.
+        second = self._cut(model, inner=True)
+        return Outcome(
+            model,
+            first.modified or second.modified,
+            first.changes + second.changes,
+            second.refusals,
+            first.evidence + second.evidence,
+        )
+
+    def _cut(self, model: ir.Model, inner: bool) -> Outcome:
+        before = model.clone()
         copies = part(model.graph)
-        flow = Dataflow(model.graph)
+        flow = Dataflow(model.graph, inner=inner)
         removal = plan_removal(flow, self.round_to)
-        if not removal.indices:
-            unite(model.graph, copies)
-            return Outcome(model, False, [], removal.refusals)
-        told = changes(flow, removal)
-        remove(flow, removal)
+        constants = fold_constant_tensors(flow)
+        told = [f"{value.name}: is constant, and so is what reads it" for value in constants]
+        claims = certificate(flow, removal, copies)
+        if removal.indices:
+            told += changes(flow, removal)
+            remove(flow, removal)
         unite(model.graph, copies)
+        if not told:
+            return Outcome(model, False, [], removal.refusals)
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
-        return Outcome(model, True, told, removal.refusals)
+        evidence = [Evidence(before, model.clone(), claims)]
+        return Outcome(model, True, told, removal.refusals, evidence)

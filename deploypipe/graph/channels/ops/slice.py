@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Index, Tie, axis_size, rank
-from deploypipe.graph.channels.rule import Kept, Rule, constant_ints, ints
+from deploypipe.graph.channels.rule import Kept, Rule, constant_ints, ints, replace_nodes
 from deploypipe.graph.constants import add_initializer, input_of
 
 
@@ -85,10 +85,7 @@ class Slice(Rule):
             nodes.append(ir.node("Gather", [value, order], {"axis": axis}))
             value = nodes[-1].outputs[0]
             value.name, value.type = f"{self.y.name}.part{axis}", self.y.type
-        value.name = self.y.name
-        ir.convenience.replace_nodes_and_values(
-            graph, self.node, [self.node], nodes, [self.y], [value]
-        )
+        replace_nodes([self.node], nodes, [self.y], [value])
 
     def _is_modern(self) -> bool:
         return "starts" not in self.node.attributes

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
-from deploypipe.graph.channels.rule import Kept, Rule, every_axis, integer
+from deploypipe.graph.channels.rule import Kept, Rule, every_axis, integer, replace_nodes
 from deploypipe.graph.constants import add_initializer
 
 
@@ -52,8 +52,4 @@ class Split(Rule):
             inputs.append(add_initializer(graph, f"{self.node.name or self.x.name}.sizes", sizes))
         new = ir.node("Split", inputs, attributes, num_outputs=len(stay), name=self.node.name)  # type: ignore[arg-type]
         new.version = self.node.version
-        for out, old in zip(new.outputs, stay, strict=True):
-            out.name, out.type = old.name, old.type
-        ir.convenience.replace_nodes_and_values(
-            graph, self.node, [self.node], [new], stay, list(new.outputs)
-        )
+        replace_nodes([self.node], [new], stay, list(new.outputs))

@@ -1,0 +1,137 @@
+"""What was removed and why, as plain data that another program can check against the two graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from deploypipe.graph.channels.cells import Axis, Index
+from deploypipe.graph.channels.dataflow import Dataflow
+from deploypipe.graph.channels.removal import Merge, Removal
+from deploypipe.graph.channels.rule import Kept
+from deploypipe.graph.channels.shuffle import Shuffle
+from deploypipe.graph.constants import constant_of
+
+Json = dict[str, Any]
+
+FORMAT, VERSION = "deploypipe-channels", 1
+
+
+def certificate(flow: Dataflow, removal: Removal, shared: Mapping[ir.Value, Any]) -> Json:
+    """Every removed cell with its reason, before anything is cut.
+
+    ``shared`` are initializers whose readers lost different cells, perhaps: they carry no entry of
+    their own, for which of the copies keeps the name is nobody's business.
+    """
+    owners = _owners(flow, removal)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "removed": [
+            _entry(flow, axis, index, owners)
+            for axis, index in removal.indices.items()
+            if axis[0] not in shared
+        ],
+        "unread": [
+            {"tensor": value.name, "axis": axis, "index": index.tolist()}
+            for (value, axis), index in removal.unread.items()
+        ],
+        "constants": _constants(flow, removal),
+        "compensations": [_compensation(merge) for merge in removal.merges],
+        "replaced": _replaced(flow, removal),
+    }
+
+
+def _constants(flow: Dataflow, removal: Removal) -> list[Json]:
+    """The constant cells that stay, or go with their whole tensor: others follow from them."""
+    found = []
+    for value, axis in flow.activations:
+        numbers = flow.number[flow.cells.ids((value, axis))]
+        known = np.setdiff1d(np.flatnonzero(~np.isnan(numbers)), removal.indices.get((value, axis)))
+        if known.size:
+            told = {"index": known.tolist(), "values": numbers[known].tolist()}
+            found.append({"tensor": value.name, "axis": axis, **told})
+    return found
+
+
+def _owners(flow: Dataflow, removal: Removal) -> dict[int, list[Any]]:
+    """Class number -> one computed cell of it."""
+    found: dict[int, list[Any]] = {}
+    for (value, axis), index in removal.indices.items():
+        if constant_of(value) is None:
+            for place, label in zip(
+                index, flow.classes[flow.cells.ids((value, axis))[index]], strict=True
+            ):
+                found.setdefault(int(label), [value.name, axis, int(place)])
+    return found
+
+
+def _entry(flow: Dataflow, axis: Axis, index: Index, owners: Mapping[int, list[Any]]) -> Json:
+    value, number = axis
+    weight = constant_of(value) is not None
+    cells = [
+        _cut(flow, axis, int(place), owners) if weight else _cell(flow, axis, int(place))
+        for place in index
+    ]
+    kind = "weight" if weight else "activation"
+    size = flow.cells.size[axis]
+    return {"tensor": value.name, "axis": number, "size": size, "kind": kind, "cells": cells}
+
+
+def _cut(flow: Dataflow, axis: Axis, place: int, owners: Mapping[int, list[Any]]) -> Json:
+    owner = owners[int(flow.classes[flow.cells.ids(axis)[place]])]
+    because = f"belongs to {owner[0]}"
+    return {"index": place, "is": "cut", "value": None, "because": because, "from": [owner]}
+
+
+def _cell(flow: Dataflow, axis: Axis, place: int) -> Json:
+    value = axis[0]
+    constant = flow.number[flow.cells.ids(axis)[place]]
+    if np.isnan(constant):
+        readers = [f"{use.node.op_type} '{use.node.name}'" for use in value.uses()]
+        because = f"nothing needs it: {', '.join(readers)} ignore it or make nothing needed of it"
+        return {"index": place, "is": "unread", "value": None, "because": because, "from": []}
+    node = value.producer()
+    assert node is not None  # graph inputs never go
+    origin = _origin(flow, node, axis, place)
+    because = f"{node.op_type} '{node.name}' of {'constants' if origin else 'no live weight'}"
+    state = "zero" if constant == 0 else "constant"
+    told = float(constant)
+    return {"index": place, "is": state, "value": told, "because": because, "from": origin}
+
+
+def _origin(flow: Dataflow, node: ir.Node, axis: Axis, place: int) -> list[list[Any]]:
+    """The input cells that a constant comes from, where the node moves or maps cells."""
+    rule = flow.rules[node]
+    return [
+        [tie.left[0].name, tie.left[1], int(index)]
+        for tie in rule.ties()
+        if tie is not None and tie.right == axis and constant_of(tie.left[0]) is None
+        for index in tie.left_index[tie.right_index == place]
+        if not np.isnan(flow.values.of(*tie.left)[index])
+    ]
+
+
+def _compensation(merge: Merge) -> Json:
+    into = sorted({int(place) for place in merge.constants.into if place >= 0})
+    return {
+        "tensor": merge.rule.y.name,
+        "input": merge.axis[0].name,
+        "axis": merge.axis[1],
+        "removed": merge.constants.index.tolist(),
+        "values": merge.constants.values.tolist(),
+        "how": "merge" if into else "bias",
+        "into": into[0] if len(into) == 1 else into or None,
+    }
+
+
+def _replaced(flow: Dataflow, removal: Removal) -> list[Json]:
+    kept = Kept(removal.indices)
+    return [
+        {"tensor": rule.y.name, "by": "one Gather"}
+        for rule in flow.rules.values()
+        if isinstance(rule, Shuffle) and kept.touches(rule)
+    ]
