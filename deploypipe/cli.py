@@ -97,7 +97,7 @@ def run(
     changes: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Recipe in, verified bundle and report out; resumes by itself."""
+    """Recipe in, verified bundle and report out; resumable."""
     from deploypipe.core.progress import for_stderr
     from deploypipe.pipeline import plan as make_plan
     from deploypipe.pipeline import run as run_plan
@@ -129,7 +129,7 @@ def plan(recipe: Recipe, changes: Set = None, as_json: Json = False) -> None:
 def doctor(
     recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]")] = None, as_json: Json = False
 ) -> None:
-    """What is here, what is missing, and what a recipe would lack."""
+    """What is here or missing, and what a recipe would lack."""
     from deploypipe.doctor import examine
     from deploypipe.report.tables import key_table
 
@@ -156,7 +156,7 @@ def list_(
 def inspect(
     model: Model, target: TargetName = "cpu", threads: Threads = None, as_json: Json = False
 ) -> None:
-    """Inputs, sizes, MACs, dead channels, int8 share, where nodes run."""
+    """Inputs, sizes, MACs, dead channels, int8, placement."""
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
@@ -299,7 +299,7 @@ def pack(
     name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Bundle a model with golden answers: a directory, or a .tar."""
+    """Bundle a model with golden answers: a folder or a .tar."""
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
@@ -321,6 +321,24 @@ def verify(
     from deploypipe.report.tables import key_table
 
     _show(verbs.verify_bundle(bundle, _settings(None, None, target, None)), as_json, key_table)
+
+
+@app.command(name="verify-channels")
+def verify_channels(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE.onnx")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER.onnx")],
+    certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE.json")],
+    sizes: Annotated[
+        list[str] | None, typer.Option("--size", metavar="NAME=N", help="A dynamic size.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Re-derive each claim on channels that were removed."""
+    from deploypipe import verbs
+    from deploypipe.report.tables import key_table
+
+    bound = dict(_named_size(text) for text in sizes or [])
+    _show(verbs.verify_channels(before, after, certificate, bound), as_json, key_table)
 
 
 @app.command()
@@ -363,6 +381,13 @@ def _shape(text: str) -> tuple[str, list[int]]:
     if not name or min(shape) < 1:
         raise UserError(f"expected NAME=3,32,32, got {text!r}", where="--input")
     return name, shape
+
+
+def _named_size(text: str) -> tuple[str, int]:
+    name, _, size = text.partition("=")
+    if not name or not size.isdecimal() or int(size) < 1:
+        raise UserError(f"expected NAME=N, got {text!r}", where="--size")
+    return name, int(size)
 
 
 def _limit(text: str) -> tuple[str, float]:

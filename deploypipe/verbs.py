@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from deploypipe.bundle.pack import pack
 from deploypipe.bundle.verify import verify
+from deploypipe.channel_check import check_channels
 from deploypipe.core import shelf
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
@@ -302,6 +303,14 @@ def pack_model(file: Path, out: Path, settings: Settings, name: str | None = Non
 def verify_bundle(bundle: Path, settings: Settings) -> Json:
     """Re-check every hash and golden answer of a bundle."""
     return {"bundle": str(bundle), "checked": verify(bundle, settings.open_target().open)}
+
+
+def verify_channels(
+    before: Path, after: Path, certificate: Path, sizes: Mapping[str, int] | None = None
+) -> Json:
+    """Re-derive every claim of a channel certificate; ``sizes`` binds names of dynamic sizes."""
+    checked = check_channels(before, after, certificate, sizes)
+    return {"before": str(before), "after": str(after), **asdict(checked)}
 
 
 def _one_stage(

@@ -24,6 +24,9 @@ LEVELS = [
     {"recipe"},
     {"cache"},
     {"pipeline"},
+    {"channel_pieces"},
+    {"channel_certificate"},
+    {"channel_check"},
     {"estimate", "doctor", "catalogue", "verbs"},
     {"cli", "pytest_plugin", "deploypipe"},
 ]

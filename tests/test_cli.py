@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 
 COMMANDS = [
     "run", "plan", "doctor", "list", "inspect", "export", "optimize", "quantize",
-    "validate", "bench", "pack", "verify", "schema",
+    "validate", "bench", "pack", "verify", "verify-channels", "schema",
 ]  # fmt: skip
 
 
@@ -54,6 +54,8 @@ def test_no_words_give_help(call):
         (["optimize", "no.onnx", "-o", "x.onnx"], "no.onnx"),
         (["inspect", "no.onnx"], "no.onnx"),
         (["verify", "no"], "no such bundle"),
+        (["verify-channels", "a.onnx", "b.onnx", "no.json"], "no.json"),
+        (["verify-channels", "a.onnx", "b.onnx", "c.json", "--size", "N=x"], "NAME=N"),
         (["bench", "no.onnx", "--target", "cpus"], "did you mean 'cpu'?"),
         (["export", "m.py:f", "-o", "x", "--input", "image=3,a"], "NAME=3,32,32"),
         (["export", "m.py:f", "-o", "x", "--input", "image=3,-1"], "NAME=3,32,32"),

@@ -11,6 +11,14 @@ import onnx_ir as ir
 Array = npt.NDArray[Any]
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether :func:`constant_of` gives an array; it may have to copy a large one, this does not."""
+    if value is None or value.is_graph_input():
+        return False
+    tensor = ir.convenience.get_const_tensor(value)
+    return tensor is not None and tensor.dtype != ir.DataType.STRING
+
+
 def constant_of(value: ir.Value | None) -> Array | None:
     """The array of an initializer or Constant node, None if the value is not constant.
 
@@ -29,11 +37,7 @@ def input_of(node: ir.Node, index: int) -> ir.Value | None:
 
 def add_initializer(graph: ir.Graph, wish: str, array: Array) -> ir.Value:
     """A new initializer called ``wish``, or ``wish_1`` and so on if that name is taken."""
-    taken = _names(graph)
-    name, number = wish, 0
-    while name in taken:
-        number += 1
-        name = f"{wish}_{number}"
+    name = free_name(graph, wish)
     tensor = ir.tensor(np.ascontiguousarray(array), name=name)
     value = ir.Value(
         name=name,
@@ -43,6 +47,16 @@ def add_initializer(graph: ir.Graph, wish: str, array: Array) -> ir.Value:
     )
     graph.register_initializer(value)
     return value
+
+
+def free_name(graph: ir.Graph, wish: str) -> str:
+    """``wish``, or ``wish_1`` and so on if a value has that name."""
+    taken = _names(graph)
+    name, number = wish, 0
+    while name in taken:
+        number += 1
+        name = f"{wish}_{number}"
+    return name
 
 
 def _names(graph: ir.Graph) -> set[str | None]:

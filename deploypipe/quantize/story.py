@@ -86,7 +86,7 @@ def quantize_model(
         placement = place(model, found, kept)
         _check_worth(placement)
     notes = _notes(plan, planned, checked, seen, histograms, calibrator, profile)
-    return Quantized(result, True, _changes(plan), _refusals(model, plan), plan, checked, notes)
+    return Quantized(result, True, _changes(plan), _refusals(model, plan), [], plan, checked, notes)
 
 
 def _check_worth(placement: Placement) -> None:

@@ -13,7 +13,7 @@ from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.removal import Merge, Removal
 from deploypipe.graph.channels.rule import Kept
 from deploypipe.graph.channels.shuffle import Shuffle
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import is_constant
 
 Json = dict[str, Any]
 
@@ -50,7 +50,9 @@ def _constants(flow: Dataflow, removal: Removal) -> list[Json]:
     found = []
     for value, axis in flow.activations:
         numbers = flow.number[flow.cells.ids((value, axis))]
-        known = np.setdiff1d(np.flatnonzero(~np.isnan(numbers)), removal.indices.get((value, axis)))
+        known = np.setdiff1d(
+            np.flatnonzero(~np.isnan(numbers)), removal.indices.get((value, axis), [])
+        )
         if known.size:
             told = {"index": known.tolist(), "values": numbers[known].tolist()}
             found.append({"tensor": value.name, "axis": axis, **told})
@@ -61,7 +63,7 @@ def _owners(flow: Dataflow, removal: Removal) -> dict[int, list[Any]]:
     """Class number -> one computed cell of it."""
     found: dict[int, list[Any]] = {}
     for (value, axis), index in removal.indices.items():
-        if constant_of(value) is None:
+        if not is_constant(value):
             for place, label in zip(
                 index, flow.classes[flow.cells.ids((value, axis))[index]], strict=True
             ):
@@ -71,7 +73,7 @@ def _owners(flow: Dataflow, removal: Removal) -> dict[int, list[Any]]:
 
 def _entry(flow: Dataflow, axis: Axis, index: Index, owners: Mapping[int, list[Any]]) -> Json:
     value, number = axis
-    weight = constant_of(value) is not None
+    weight = is_constant(value)
     cells = [
         _cut(flow, axis, int(place), owners) if weight else _cell(flow, axis, int(place))
         for place in index
@@ -108,8 +110,8 @@ def _origin(flow: Dataflow, node: ir.Node, axis: Axis, place: int) -> list[list[
     rule = flow.rules[node]
     return [
         [tie.left[0].name, tie.left[1], int(index)]
-        for tie in rule.ties()
-        if tie is not None and tie.right == axis and constant_of(tie.left[0]) is None
+        for tie in rule.all_ties
+        if tie.right == axis and not is_constant(tie.left[0])
         for index in tie.left_index[tie.right_index == place]
         if not np.isnan(flow.values.of(*tie.left)[index])
     ]

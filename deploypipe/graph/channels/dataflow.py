@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ import onnx_ir as ir
 from deploypipe.graph.channels.cells import Axis, Cells, Limit, Tie, cells_on, rank
 from deploypipe.graph.channels.rule import Absorb, Needs, Rule, Sink, Values, rule_of
 from deploypipe.graph.channels.shuffle import Shuffle, find_shuffles
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, is_constant
 
 _FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16}
@@ -37,6 +37,8 @@ class Dataflow:
     rules: dict[ir.Node, Rule] = field(default_factory=dict)
     """The rules of the nodes that the engine understands."""
     limits: list[Limit] = field(default_factory=list)
+    ambiguous: bool = False
+    """Whether a Reshape could have been read in another way."""
 
     def __post_init__(self) -> None:
         shuffles = {shuffle.last: shuffle for shuffle in find_shuffles(self.graph)}
@@ -68,24 +70,34 @@ class Dataflow:
         known = Values()
         for rule in self.rules.values():
             rule.values(known)
+            joint = rule.joint(known)
+            if joint is not None:
+                known.set_joint(rule.y, joint)
         return known
 
     @cached_property
     def number(self) -> np.ndarray:
-        """float64 [cells]: the constant of a computed cell, NaN where it is live or a weight's."""
+        """float64 [cells]: the constant of a computed cell, NaN where it is live or a weight's.
+
+        Of a tensor with a pattern it is the pattern's factor.
+        """
         numbers = np.full(self.cells.count, np.nan)
         for axis in self.activations:
-            numbers[self.cells.ids(axis)] = self.values.of(*axis)
+            numbers[self.cells.ids(axis)] = self.values.multiples(*axis)
         return numbers
 
     @cached_property
     def removable(self) -> np.ndarray:
         """bool [cells]: constant, and every sum over it can make good for it."""
         known = ~np.isnan(self.number)
+        for value, joint in self.values.joint.items():
+            for axis in joint.axes:
+                if (value, axis) in self.cells.first:
+                    known[self.cells.ids((value, axis))] |= joint.whole(axis)
         for _, sink in self.sinks:
-            if sink.absorb is Absorb.NOT:
-                ids = self.cells.ids(sink.axis)
-                known[ids] &= (self.number[ids] == 0) | ~sink.reads
+            ids = self.cells.ids(sink.axis)
+            absorbed = ~np.isnan(self.number[ids]) & (sink.absorb is not Absorb.NOT)
+            known[ids] &= absorbed | (self.number[ids] == 0) | ~sink.reads
         return np.asarray(known)
 
     @cached_property
@@ -96,15 +108,18 @@ class Dataflow:
     @cached_property
     def activations(self) -> list[Axis]:
         """All axes of tensors that are computed."""
-        return [axis for axis in self.cells.first if constant_of(axis[0]) is None]
+        return [axis for axis in self.cells.first if not is_constant(axis[0])]
 
     @cached_property
     def sinks(self) -> list[tuple[Rule, Sink]]:
-        """All sums over numbered axes."""
+        """All sums over numbered axes; a bias cannot hold a pattern."""
+        found = [(rule, sink) for rule in self.rules.values() for sink in rule.sinks()]
+        folds = {Absorb.FOLD: Absorb.MERGE}
         return [
-            (rule, sink)
-            for rule in self.rules.values()
-            for sink in rule.sinks()
+            (rule, replace(sink, absorb=folds.get(sink.absorb, sink.absorb)))
+            if sink.axis[0] in self.values.patterns
+            else (rule, sink)
+            for rule, sink in found
             if sink.axis in self.cells.first
         ]
 
@@ -189,6 +204,7 @@ class Dataflow:
                     and not pinned[self.cells.ids(t.right)].any()
                 ]
                 taken = (free or ties)[:1]
+                self.ambiguous |= len(free) > 1
                 rule.chosen.extend(taken)
                 mine = {axis for tie in taken for axis in (tie.left, tie.right)}
                 for tie in taken:

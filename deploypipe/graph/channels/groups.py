@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Axis, Index
 from deploypipe.graph.channels.dataflow import Dataflow
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import is_constant
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Group:
     def name(self) -> str:
         """The first weight or tensor of the group, as a person would call it."""
         values = [value for value, _ in self.axes]
-        weights = [v for v in values if constant_of(v) is not None and len(v.shape or ()) > 1]
+        weights = [v for v in values if is_constant(v) and len(v.shape or ()) > 1]
         return str((weights or values)[0].name)
 
 
@@ -96,13 +96,13 @@ def prunable_groups(model: ir.Model) -> list[ChannelGroup]:
 
 def _is_output_of_weights(axis: Axis) -> bool:
     value, number = axis
-    return constant_of(value) is not None and len(value.shape or ()) > 1 and number in (0, 1)
+    return is_constant(value) and len(value.shape or ()) > 1 and number in (0, 1)
 
 
 def _slices(flow: Dataflow, group: Group) -> Iterator[ParameterSlices]:
     rows = {int(label): row for row, label in enumerate(group.classes)}
     for value, axis in group.axes:
-        if constant_of(value) is None:
+        if not is_constant(value):
             continue
         labels = flow.classes[flow.cells.ids((value, axis))]
         places: Mapping[int, list[int]] = {row: [] for row in range(len(group))}

@@ -22,10 +22,11 @@ from deploypipe.graph.channels.quantized import (
     add_codes,
     codes_exact,
     is_dequantized,
+    is_known,
     known_array,
 )
 from deploypipe.graph.channels.rule import LIVE, Absorb, Constants, Kept, Needs, Rule, Sink, Values
-from deploypipe.graph.constants import add_initializer, constant_of, input_of
+from deploypipe.graph.constants import add_initializer, constant_of, input_of, is_constant
 
 
 class Linear(Rule):
@@ -73,20 +74,15 @@ class Linear(Rule):
         return True
 
     def refusal(self) -> str | None:
-        if known_array(input_of(self.node, 1)) is None:
+        if not is_known(input_of(self.node, 1)):
             return "has weights that are computed"
-        return None
+        unknown = axis_size(*self.in_axis) is None or axis_size(*self.out_axis) is None
+        return "has an unknown number of channels" if unknown else None
 
     @cached_property
     def nonzero(self) -> np.ndarray:
         """bool [groups, outputs, inputs]: some tap is not zero."""
         return np.asarray((self.as_matrix(self._array()) != 0).any(-1))
-
-    @cached_property
-    def sums(self) -> np.ndarray:
-        """float64 [groups, outputs, inputs]: the sum of the taps, with the product's factor."""
-        total = self.as_matrix(self._array()).sum(-1, dtype=np.float64)
-        return np.asarray(total * self.scales[0])
 
     def sinks(self) -> Iterable[Sink]:
         if self.is_sink():
@@ -100,11 +96,9 @@ class Linear(Rule):
         live = self._any_input(counts)
         bias = self.bias_values()
         total = bias.copy()
-        if self.borderless and not np.isnan(given).all() and np.nan_to_num(given).any():
+        if self.borderless:
             rows = np.flatnonzero(~live)
-            fixed = np.nan_to_num(given[:, 0, :])
-            group, row = np.divmod(rows, self.nonzero.shape[1])
-            total[rows] += (self.sums[group, row] * fixed[group]).sum(-1)
+            total[rows] += self._constant_part(np.nan_to_num(given[:, 0, :]), rows)
         known[self.out_axis] = np.where(live, LIVE, self._rounded(total))
 
     def demand(self, needs: Needs, known: Values) -> None:
@@ -142,7 +136,7 @@ class Linear(Rule):
 
     def _merge(self, gone: Constants, which: np.ndarray) -> None:
         array = self._array()
-        new = array.astype(np.float64) if array.itemsize < 4 else array.copy()
+        new = array.astype(np.float64, "C") if array.itemsize < 4 else array.copy()
         matrix = self.as_matrix(new)
         each = matrix.shape[2]
         ratios = gone.values[which] / gone.into_values[which]
@@ -152,35 +146,52 @@ class Linear(Rule):
         set_array(self.weights, new.astype(array.dtype))
 
     def _fold(self, index: np.ndarray, values: np.ndarray, kept: Kept) -> None:
-        group, place = np.divmod(index, self.sums.shape[2])
-        delta = np.zeros(self.sums.shape[:2])
-        for g, i, c in zip(group, place, values, strict=True):
-            delta[g] += self.sums[g, :, i] * c
+        given = np.zeros(axis_size(*self.in_axis) or 0)
+        given[index] = values
+        outputs = np.arange(axis_size(*self.out_axis) or 0)
+        delta = self._constant_part(given.reshape(self.groups, -1), outputs)
         if is_dequantized(self.bias):
-            add_codes(self.bias, delta.reshape(-1))
+            add_codes(self.bias, delta)
         else:
-            self.add_to_bias(delta.reshape(-1) / self.scales[1], kept)
+            self.add_to_bias(delta / self.scales[1], kept)
 
     def add_to_bias(self, delta: np.ndarray, kept: Kept) -> None:
-        """Add to the bias, or give the node one: float64 [outputs]."""
-        if self.bias is None:
-            graph = self.node.graph
-            assert isinstance(graph, ir.Graph)
-            left = delta[kept.index(*self.out_axis)].astype(self._array().dtype)
-            new = add_initializer(graph, f"{self.y.name}.bias", left)
-            self.node.resize_inputs(3)
-            self.node.replace_input_with(2, new)
-        else:
-            array = constant_of(self.bias)
-            assert array is not None
-            total = np.broadcast_to(array.astype(np.float64) + delta, _wide(array, delta))
-            set_array(self.bias, total.astype(array.dtype))
+        """Add to the bias, or give the node one of its own: float64 [outputs]."""
+        left = delta[kept.index(*self.out_axis)]
+        if not left.any():
+            return
+        array = constant_of(self.bias)
+        if self.bias is not None and array is not None and self.bias_axis() is not None:
+            set_array(self.bias, (array.astype(np.float64) + delta).astype(array.dtype))
+            return
+        # There is none, or one that is stretched over the outputs, and perhaps shared.
+        total = left + (0.0 if array is None else array.astype(np.float64))
+        graph = self.node.graph
+        assert isinstance(graph, ir.Graph)
+        bias = add_initializer(graph, f"{self.y.name}.bias", total.astype(self._array().dtype))
+        self.node.resize_inputs(3)
+        self.node.replace_input_with(2, bias)
+
+    def _constant_part(self, given: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """float64 [rows]: what constant inputs, float64 [groups, inputs], add to some outputs."""
+        total = np.zeros(len(rows))
+        if not len(rows) or not given.any():
+            return total
+        matrix = self.as_matrix(self._array())
+        group, place = np.divmod(rows, matrix.shape[1])
+        for one in np.unique(group):
+            columns, mine = np.flatnonzero(given[one]), group == one
+            for part in np.split(columns, range(512, len(columns), 512)):  # each is copied
+                taps = matrix[one][np.ix_(place[mine], part)].sum(-1, dtype=np.float64)
+                total[mine] += self.scales[0] * taps @ given[one, part]
+        return total
 
     def _absorb(self) -> Absorb:
         if is_dequantized(self.weights):
-            exact = self.borderless and codes_exact(self.x, self.weights, self.bias)
+            exact = self.borderless and self.scales == (1.0, 1.0)
+            exact = exact and codes_exact(self.x, self.weights, self.bias)
             return Absorb.FOLD if exact else Absorb.NOT
-        if self.bias is not None and constant_of(self.bias) is None:
+        if self.bias is not None and not is_constant(self.bias):
             return Absorb.MERGE
         return Absorb.FOLD if self.borderless and self.scales[1] else Absorb.MERGE
 
@@ -209,7 +220,3 @@ def set_array(value: ir.Value, array: np.ndarray) -> None:
     """Give an initializer another content."""
     value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
     value.shape = ir.Shape(array.shape)
-
-
-def _wide(array: np.ndarray, delta: np.ndarray) -> tuple[int, ...]:
-    return np.broadcast_shapes(array.shape, delta.shape)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from deploypipe.graph.constants import constant_of, input_of
+from deploypipe.graph.channels.rule import integer
+from deploypipe.graph.constants import constant_of, input_of, is_constant
 
 
 def is_dequantized(value: ir.Value | None) -> bool:
@@ -14,8 +15,17 @@ def is_dequantized(value: ir.Value | None) -> bool:
     return (
         node is not None
         and node.op_type == "DequantizeLinear"
-        and all(constant_of(part) is not None for part in node.inputs if part is not None)
+        and all(is_constant(part) for part in node.inputs if part is not None)
     )
+
+
+def is_known(value: ir.Value | None) -> bool:
+    """Whether :func:`known_array` gives an array; this copies nothing."""
+    if value is None or not is_dequantized(value):
+        return is_constant(value)
+    node = value.producer()
+    assert node is not None
+    return not integer(node, "block_size", 0)
 
 
 def known_array(value: ir.Value | None) -> np.ndarray | None:
@@ -24,7 +34,7 @@ def known_array(value: ir.Value | None) -> np.ndarray | None:
         return constant_of(value)
     node = value.producer()
     assert node is not None
-    if "block_size" in node.attributes and node.attributes["block_size"].as_int():
+    if not is_known(value):
         return None
     codes, scale, zero = (constant_of(input_of(node, place)) for place in range(3))
     assert codes is not None
@@ -39,8 +49,8 @@ def known_array(value: ir.Value | None) -> np.ndarray | None:
 def codes_exact(x: ir.Value, weights: ir.Value, bias: ir.Value | None) -> bool:
     """Whether the sum of a constant's products is a whole number of the bias' steps.
 
-    So it is where the bias has the scale of the products, as every runtime that adds in int32
-    wants it, and the weights' zero point is 0.
+    So it is where the bias, which nobody else reads, has the scale of the products, as every
+    runtime that adds in int32 wants it.
     """
     if not is_dequantized(bias) or not is_dequantized(weights):
         return False
@@ -48,11 +58,14 @@ def codes_exact(x: ir.Value, weights: ir.Value, bias: ir.Value | None) -> bool:
     if given is None or given.op_type != "DequantizeLinear":
         return False
     assert bias is not None
+    if len(bias.uses()) > 1:
+        return False
     step, product = _scale(bias), _scale(weights)
     outer = constant_of(input_of(given, 1))
     if step is None or product is None or outer is None or outer.size != 1:
         return False
-    return bool(np.allclose(step, product.reshape(-1) * float(outer.reshape(-1)[0]), rtol=1e-5))
+    wanted = product.reshape(-1) * float(outer.reshape(-1)[0])
+    return wanted.size in (1, step.size) and bool(np.allclose(step, wanted, rtol=1e-5))
 
 
 def add_codes(bias: ir.Value | None, delta: np.ndarray) -> None:

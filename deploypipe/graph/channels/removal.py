@@ -19,7 +19,7 @@ from deploypipe.graph.channels.cells import Axis, Index, Limit, rank
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.groups import groups_of
 from deploypipe.graph.channels.rule import Absorb, Constants, Kept, Rule
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, is_constant
 
 CLOSE = 0.1
 """A constant is merged into one that is at least this share of the largest of its tensor: the
@@ -99,7 +99,7 @@ def _merges(plan: _Plan) -> list[Merge]:
         numbers = plan.flow.number[ids]
         # NaN != 0 too, but what goes and is live is not read.
         loss = plan.gone[ids] & sink.reads & (np.nan_to_num(numbers) != 0)
-        if not loss.any():
+        if not loss.any() or sink.absorb is Absorb.NOT:  # there, what goes meets a zero
             continue
         into = np.full(len(ids), -1)
         if sink.absorb is Absorb.MERGE:
@@ -212,7 +212,7 @@ def changes(flow: Dataflow, removal: Removal) -> list[str]:
         f"{value.name}: axis {axis} from {flow.cells.size[value, axis]} to "
         f"{flow.cells.size[value, axis] - len(index)}"
         for (value, axis), index in removal.indices.items()
-        if constant_of(value) is not None and (rank(value) or 0) > 1
+        if is_constant(value) and (rank(value) or 0) > 1
     ]
     for merge in removal.merges:
         count, folded = len(merge.constants.index), merge.constants.into[0] < 0
@@ -226,15 +226,18 @@ def remove(flow: Dataflow, removal: Removal) -> None:
     kept = Kept(removal.indices)
     empty = {value for value, _ in removal.indices if kept.empty(value)}
     dead = [node for node in flow.graph if all(out in empty for out in node.outputs)]
-    # Backward, since a node may be replaced, and with it the input that its readers know.
-    for node, rule in reversed(list(flow.rules.items())):
-        for merge in (merge for merge in removal.merges if merge.rule is rule):
-            rule.compensate(merge.axis, merge.constants, kept)
-        if kept.touches(rule) and node not in dead:
-            rule.rewrite(kept)
-    for node in reversed(dead):
+    for node in dead:
         for place in range(len(node.inputs)):
             node.replace_input_with(place, None)
+    # Backward, since a node may be replaced, and with it the input that its readers know.
+    for node, rule in reversed(list(flow.rules.items())):
+        if node in dead:
+            continue
+        for merge in (merge for merge in removal.merges if merge.rule is rule):
+            rule.compensate(merge.axis, merge.constants, kept)
+        if kept.touches(rule):
+            rule.rewrite(kept)
+    for node in reversed(dead):
         flow.graph.remove(node)
     _slice(removal, empty)
 

@@ -24,11 +24,67 @@ LIVE = np.nan
 """The abstract value of a cell that is not one constant; other floats are that constant."""
 
 
+@dataclass(frozen=True)
+class Joint:
+    """What is known along several axes of a tensor at once: float64 [a, b, ...], LIVE elsewhere.
+
+    The values of attention, say: constant for every head and dimension, but no head is one constant.
+    """
+
+    axes: tuple[int, ...]
+    array: np.ndarray
+
+    def moved(self, places: Mapping[int, int]) -> Joint | None:
+        """With other axis numbers; None where one has none."""
+        if not set(self.axes) <= set(places):
+            return None
+        return Joint(tuple(places[axis] for axis in self.axes), self.array)
+
+    def whole(self, axis: int) -> np.ndarray:
+        """bool [size]: everything is known of a slice along one of the axes."""
+        others = tuple(k for k, one in enumerate(self.axes) if one != axis)
+        return np.asarray(~np.isnan(self.array).any(others))
+
+
 class Values(dict[Axis, np.ndarray]):
-    """Per axis, float64 [size]: the constant that a whole slice holds, or LIVE."""
+    """Per axis, float64 [size]: the constant that a whole slice holds, or LIVE.
+
+    ``patterns`` are tensors whose numbers are multiples of one pattern that no input changes: what a
+    pooling makes of constants at a padded border.  They can still be merged, but for everything
+    else they are LIVE.  ``joint`` is what is known of a tensor along several axes at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patterns: set[ir.Value] = set()
+        self.joint: dict[ir.Value, Joint] = {}
+
+    def jointly(self, value: ir.Value) -> Joint | None:
+        """What is known along several axes, or along the one of which something is known."""
+        if value in self.joint:
+            return self.joint[value]
+        for axis in range(rank(value) or 0):
+            if (value, axis) in self and not np.isnan(self.of(value, axis)).all():
+                return Joint((axis,), self.of(value, axis))
+        return None
+
+    def set_joint(self, value: ir.Value, known: Joint) -> None:
+        """Note what is known along several axes; along one it is an ordinary vector."""
+        if len(known.axes) > 1:
+            self.joint[value] = known
+        else:
+            axis = known.axes[0]
+            self[value, axis] = np.where(np.isnan(known.array), self.of(value, axis), known.array)
 
     def of(self, value: ir.Value | None, axis: int) -> np.ndarray:
         """What is known of an axis; initializers are looked at directly."""
+        numbers = self.multiples(value, axis)
+        if value in self.patterns:
+            return np.where(numbers == 0, 0.0, LIVE)
+        return numbers
+
+    def multiples(self, value: ir.Value | None, axis: int) -> np.ndarray:
+        """The constants, or the factors of the tensor's pattern."""
         if value is None:
             return np.zeros(0)
         if (value, axis) not in self:
@@ -147,6 +203,10 @@ class Rule:
         for axis, floor in low.items():
             known[axis] = np.where(floor == high[axis], floor, LIVE)
 
+    def joint(self, known: Values) -> Joint | None:
+        """What is known of the output along several axes at once; few ops carry that."""
+        return None
+
     def demand(self, needs: Needs, known: Values) -> None:
         """Add the demand on the inputs that follows from the demand on the outputs."""
         for tie in self._through():
@@ -173,12 +233,13 @@ class Rule:
         return []
 
     @functools.cached_property
-    def _all_ties(self) -> list[Tie]:
+    def all_ties(self) -> list[Tie]:
+        """Those of :meth:`ties` that hold, and the chosen ones."""
         return [*(tie for tie in self.ties() if tie is not None), *self.chosen]
 
     def _through(self) -> Iterator[Tie]:
         outputs = set(self.node.outputs)
-        for tie in self._all_ties:
+        for tie in self.all_ties:
             if tie.right[0] in outputs and tie.left[0] not in outputs:
                 yield tie
 
@@ -228,7 +289,10 @@ class Kept:
 
 
 def replace_nodes(
-    old: Sequence[ir.Node], new: Sequence[ir.Node], values: Sequence[ir.Value], by: Sequence[ir.Value]
+    old: Sequence[ir.Node],
+    new: Sequence[ir.Node],
+    values: Sequence[ir.Value],
+    by: Sequence[ir.Value],
 ) -> None:
     """Put ``new`` nodes in the place of ``old`` ones; ``by`` take the names of ``values``."""
     graph = old[-1].graph

@@ -23,7 +23,8 @@ def run_on(node: ir.Node, vector: np.ndarray) -> np.ndarray:
     if x is None or x.dtype is None or any(array is None for array in others):
         return np.full(vector.shape, np.nan)
     dtype = x.dtype.numpy()
-    near = np.stack([vector, vector * (1 + 1e-6), vector * (1 - 1e-6)])
+    change = 1e-6 if dtype.kind not in "iu" else 0.0
+    near = np.stack([vector, vector * (1 + change), vector * (1 - change)])
     feeds = [near.astype(dtype), *(array for array in others if array is not None)]
     try:
         results = _evaluator(*_alone(node)).run(

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import rank
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, is_constant
 
 Copies = dict[ir.Value, list[ir.Value]]
 """Initializer -> its copies, each with one reader; nothing is copied in memory."""
@@ -18,7 +18,7 @@ def part(graph: ir.Graph) -> Copies:
     taken = set(graph.initializers)
     for value in list(graph.initializers.values()):
         uses = [use for use in value.uses() if use.node.graph is graph]
-        if constant_of(value) is None or not rank(value) or value.is_graph_output():
+        if not is_constant(value) or not rank(value) or value.is_graph_output():
             continue
         for use in uses[1 if len(uses) == len(value.uses()) else 0 :]:
             name = _free(f"{value.name}.copy", taken)

@@ -37,9 +37,11 @@ class DropDeadChannels(GraphPass):
     def call(self, model: ir.Model) -> Outcome:
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)
-        first = self._cut(model, inner=False)
+        first, ambiguous = self._cut(model, inner=False)
+        if not ambiguous:
+            return first
         # Where heads cannot go, the same dimension of all of them perhaps can.
-        second = self._cut(model, inner=True)
+        second, _ = self._cut(model, inner=True)
         return Outcome(
             model,
             first.modified or second.modified,
@@ -48,12 +50,12 @@ class DropDeadChannels(GraphPass):
             first.evidence + second.evidence,
         )
 
-    def _cut(self, model: ir.Model, inner: bool) -> Outcome:
+    def _cut(self, model: ir.Model, inner: bool) -> tuple[Outcome, bool]:
         before = model.clone()
         copies = part(model.graph)
         flow = Dataflow(model.graph, inner=inner)
         removal = plan_removal(flow, self.round_to)
-        constants = fold_constant_tensors(flow)
+        constants = fold_constant_tensors(flow, removal)
         told = [f"{value.name}: is constant, and so is what reads it" for value in constants]
         claims = certificate(flow, removal, copies)
         if removal.indices:
@@ -61,8 +63,8 @@ class DropDeadChannels(GraphPass):
             remove(flow, removal)
         unite(model.graph, copies)
         if not told:
-            return Outcome(model, False, [], removal.refusals)
+            return Outcome(model, False, [], removal.refusals), flow.ambiguous
         RemoveUnusedNodesPass()(model)
         infer_shapes(model)
         evidence = [Evidence(before, model.clone(), claims)]
-        return Outcome(model, True, told, removal.refusals, evidence)
+        return Outcome(model, True, told, removal.refusals, evidence), flow.ambiguous

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from deploypipe.graph.channels.cells import Tie
+from deploypipe.graph.channels.cells import Tie, axis_size
 from deploypipe.graph.channels.rule import Needs, Rule, Values, integer
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, is_constant
 
 
 class BatchNorm(Rule):
@@ -21,9 +21,11 @@ class BatchNorm(Rule):
     ops: ClassVar[frozenset[str]] = frozenset({"BatchNormalization"})
 
     def refusal(self) -> str | None:
+        if axis_size(self.x, 1) is None:
+            return "has an unknown number of channels"
         if integer(self.node, "training_mode", 0):
             return "is in training mode"
-        if any(constant_of(value) is None for value in self.node.inputs[1:5]):
+        if any(not is_constant(value) for value in self.node.inputs[1:5]):
             return "has statistics that are computed"
         if not (self._stored(4) + self._epsilon > 0).all():
             return "has a variance that is not positive"

@@ -45,7 +45,8 @@ class Elementwise(Rule):
     def ties(self) -> Iterable[Tie | None]:
         for value in self.operands:
             for axis, under in aligned(value, self.y):
-                yield Tie.same((value, under), (self.y, axis))
+                if not self._unknown(axis):
+                    yield Tie.same((value, under), (self.y, axis))
 
     def values(self, known: Values) -> None:
         for axis in range(rank(self.y) or 0):
@@ -64,6 +65,11 @@ class Elementwise(Rule):
                 whole = np.full(size, needs.of(self.y, axis).any())
                 needs.add(value, under, wanted if size == len(wanted) else whole)
 
+    def _unknown(self, axis: int) -> bool:
+        """Whether some tensor's size along an axis of y is unknown, so that it cannot be cut."""
+        places = [(x, axis - (rank(self.y) or 0) + (rank(x) or 0)) for x in self.node.inputs if x]
+        return any(place >= 0 and axis_size(x, place) is None for x, place in places)
+
     def _silenced(self, known: Values, place: int, axis: int, size: int) -> np.ndarray:
         """bool [size]: the other factor is zero.  Of two zeros the first must be kept in order."""
         zero = [spread(known, value, self.y, axis, size) == 0 for value in self.operands]
@@ -74,6 +80,9 @@ class Elementwise(Rule):
     def _combine(self, vectors: list[np.ndarray]) -> np.ndarray:
         """Computed in the tensors' own dtype."""
         dtype = self.y.dtype.numpy() if self.y.dtype is not None else np.dtype(np.float32)
+        if dtype.kind in "iu":  # it has no NaN, and divides and overflows in its own ways
+            zero = np.any([vector == 0 for vector in vectors], axis=0)
+            return np.where(zero & (self.node.op_type == "Mul"), 0.0, LIVE)
         own = [vector.astype(dtype) for vector in vectors]
         with np.errstate(all="ignore"):
             if self.node.op_type == "PRelu":

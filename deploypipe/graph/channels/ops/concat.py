@@ -32,8 +32,12 @@ class Concat(Rule):
             size = axis_size(x, self.axis) or 0
             places = np.arange(size)
             yield Tie((x, self.axis), (self.y, self.axis), places, places + offset)
-            yield from every_axis(x, self.y, skip=self.axis)
+            yield from (tie for tie in every_axis(x, self.y, self.axis) if self._whole(tie))
             offset += size
+
+    def _whole(self, tie: Tie | None) -> bool:
+        """Whether all parts' sizes along an axis are known, so that it can be cut in all."""
+        return tie is not None and all(axis_size(x, tie.left[1]) for x in self.node.inputs if x)
 
     def drops(self, value: ir.Value) -> bool:
         return True

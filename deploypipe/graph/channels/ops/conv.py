@@ -17,7 +17,7 @@ import onnx_ir as ir
 from deploypipe.graph.channels.cells import Limit, Tie, axis_size
 from deploypipe.graph.channels.linear import Linear, set_array
 from deploypipe.graph.channels.rule import Kept, integer, ints
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, is_constant
 
 
 class Conv(Linear):
@@ -26,8 +26,8 @@ class Conv(Linear):
     ops: ClassVar[frozenset[str]] = frozenset({"Conv"})
 
     def refusal(self) -> str | None:
-        if axis_size(self.x, 1) is None or axis_size(self.y, 1) is None:
-            return "has an unknown number of channels"
+        if self.groups > 1 and not is_constant(self.weights) and not self.depthwise:
+            return "has groups of quantized weights"
         return super().refusal()
 
     @property

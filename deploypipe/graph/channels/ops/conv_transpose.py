@@ -11,10 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from deploypipe.graph.channels.cells import Tie, axis_size
+from deploypipe.graph.channels.cells import Tie
 from deploypipe.graph.channels.linear import Linear
 from deploypipe.graph.channels.rule import integer
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import is_constant
 
 
 class ConvTranspose(Linear):
@@ -23,8 +23,6 @@ class ConvTranspose(Linear):
     ops: ClassVar[frozenset[str]] = frozenset({"ConvTranspose"})
 
     def refusal(self) -> str | None:
-        if axis_size(self.x, 1) is None or axis_size(self.y, 1) is None:
-            return "has an unknown number of channels"
         if integer(self.node, "group", 1) != 1:
             return "has groups"
         return super().refusal()
@@ -41,5 +39,5 @@ class ConvTranspose(Linear):
     def ties(self) -> Iterable[Tie | None]:
         yield Tie.same((self.x, 1), (self.weights, 0))
         yield Tie.same((self.weights, 1), (self.y, 1))
-        if self.bias is not None and constant_of(self.bias) is not None:
+        if self.bias is not None and is_constant(self.bias):
             yield Tie.same((self.bias, 0), (self.y, 1))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
-from deploypipe.graph.channels.rule import Kept, Rule, integer
+from deploypipe.graph.channels.rule import Joint, Kept, Rule, Values, integer
 from deploypipe.graph.constants import add_initializer, constant_of
 
 
@@ -34,6 +34,20 @@ class Gather(Rule):
         order = self._order()
         if order is not None:
             yield Tie((self.x, self.axis), (self.y, self.axis), order, np.arange(len(order)))
+
+    def joint(self, known: Values) -> Joint | None:
+        """One index, or a list of them, of what is known along several axes."""
+        given, index = known.jointly(self.x), constant_of(self.node.inputs[1])
+        if given is None or index is None or index.ndim > 1:
+            return None
+        array = given.array
+        places = {axis: axis for axis in range(rank(self.x) or 0)}
+        if index.ndim == 0:
+            places = {k: k - (k > self.axis) for k in places if k != self.axis}
+        if self.axis in given.axes:
+            array = array.take(index, given.axes.index(self.axis))
+        axes = [axis for axis in given.axes if axis in places]
+        return Joint(tuple(places[axis] for axis in axes), array) if axes else None
 
     def rewrite(self, kept: Kept) -> None:
         order, graph = self._order(), self.node.graph

@@ -17,9 +17,19 @@ import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Axis, Tie, axis_size, rank
 from deploypipe.graph.channels.linear import Linear, set_array
-from deploypipe.graph.channels.quantized import known_array
-from deploypipe.graph.channels.rule import LIVE, Absorb, Kept, Needs, Rule, Sink, Values, integer
-from deploypipe.graph.constants import add_initializer, constant_of
+from deploypipe.graph.channels.quantized import is_known
+from deploypipe.graph.channels.rule import (
+    LIVE,
+    Absorb,
+    Joint,
+    Kept,
+    Needs,
+    Rule,
+    Sink,
+    Values,
+    integer,
+)
+from deploypipe.graph.constants import add_initializer, constant_of, free_name, is_constant
 
 
 class MatMul(Linear):
@@ -29,8 +39,9 @@ class MatMul(Linear):
 
     def __init__(self, node: ir.Node) -> None:
         super().__init__(node)
-        array = known_array(node.inputs[1])
-        self.constant = array is not None and array.ndim == 2 and constant_of(self.x) is None
+        self.constant = (
+            is_known(node.inputs[1]) and rank(self.weights) == 2 and not is_constant(self.x)
+        )
         self.product = Product(node)
 
     @property
@@ -50,7 +61,7 @@ class MatMul(Linear):
         return True
 
     def refusal(self) -> str | None:
-        return None if self.constant else self.product.refusal()
+        return super().refusal() if self.constant else self.product.refusal()
 
     def as_matrix(self, array: np.ndarray) -> np.ndarray:
         return array.T[None, :, :, None]
@@ -73,6 +84,9 @@ class MatMul(Linear):
         else:
             self.product.values(known)
 
+    def joint(self, known: Values) -> Joint | None:
+        return None if self.constant else self.product.joint(known)
+
     def demand(self, needs: Needs, known: Values) -> None:
         if not self.constant:
             self.product.demand(needs, known)
@@ -83,21 +97,25 @@ class MatMul(Linear):
 
     def add_to_bias(self, delta: np.ndarray, kept: Kept) -> None:
         """Into the Add that follows with a constant, or into a new one."""
+        left = delta[kept.index(*self.out_axis)]
+        graph = self.node.graph
+        assert isinstance(graph, ir.Graph)
+        if not left.any():
+            return
         uses = list(self.y.uses())
-        follower = uses[0].node if len(uses) == 1 else None
-        if follower is not None and follower.op_type == "Add":
+        follower = uses[0].node if len(uses) == 1 and not self.y.is_graph_output() else None
+        if follower is not None and follower.op_type == "Add" and follower.graph is graph:
             other = follower.inputs[1 - uses[0].idx]
             array = constant_of(other)
             if other is not None and array is not None and array.shape == delta.shape:
                 set_array(other, (array.astype(np.float64) + delta).astype(array.dtype))
                 return
-        graph = self.node.graph
-        assert isinstance(graph, ir.Graph)
-        left = delta[kept.index(*self.out_axis)].astype(self._array().dtype)
-        bias = add_initializer(graph, f"{self.y.name}.bias", left)
+        bias = add_initializer(graph, f"{self.y.name}.bias", left.astype(self._array().dtype))
         add = ir.node("Add", [self.y, bias], name=f"{self.node.name}.bias")
         out = add.outputs[0]
-        out.name, out.type, out.shape = f"{self.y.name}.biased", self.y.type, self.y.shape
+        out.name, out.type = self.y.name, self.y.type  # the sum is what the product was
+        out.shape = self.y.shape if self.y.is_graph_output() else None
+        self.y.name = free_name(graph, f"{self.y.name}.product")
         ir.convenience.replace_all_uses_with(self.y, out, replace_graph_outputs=True)
         add.replace_input_with(0, self.y)
         graph.insert_after(self.node, add)
@@ -121,10 +139,11 @@ class Product(Rule):
         for a, b in self._shared():
             yield Tie.same(a, b)
         for side, out in self._kept():
-            yield Tie.same(side, out)
+            if not self._unknown(out):
+                yield Tie.same(side, out)
 
     def sinks(self) -> Iterable[Sink]:
-        for pair in self._shared():
+        for pair in (pair for pair in self._shared() if self._fits(*pair)):
             for axis in pair:
                 size = axis_size(*axis) or 0
                 yield Sink(axis, Absorb.NOT, np.ones(size, bool), np.zeros(size, np.int64))
@@ -157,6 +176,19 @@ class Product(Rule):
             wanted, size = needs.of(*out), axis_size(*side) or 0
             needs.add(*side, wanted if size == len(wanted) else np.full(size, wanted.any()))
 
+    def joint(self, known: Values) -> Joint | None:
+        """Averages of constants are those constants, for every batch and column."""
+        right = self.node.inputs[1]
+        given = known.jointly(right) if right is not None and self._averages() else None
+        if given is None:
+            return None
+        pairs = [
+            (side[1], out[1])
+            for side, out in self._kept()
+            if side[0] is right and self._fits(side, out)
+        ]
+        return given.moved(dict(pairs))
+
     def _averages(self) -> bool:
         """Whether rows of the first tensor add up to one."""
         given = self.x.producer()
@@ -166,6 +198,10 @@ class Product(Rule):
             return False
         last = (rank(self.x) or 1) - 1
         return integer(given, "axis", -1) in (-1, last)
+
+    def _unknown(self, out: Axis) -> bool:
+        """Whether one side's size is unknown, so that it could not be cut with the other's."""
+        return any(axis_size(*side) is None for side, other in self._kept() if other == out)
 
     def _fits(self, a: Axis, b: Axis) -> bool:
         return axis_size(*a) is not None and axis_size(*a) == axis_size(*b)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, axis_size
 from deploypipe.graph.channels.rule import LIVE, Kept, Needs, Rule, Values, integer
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import is_constant
 
 
 class InstanceNorm(Rule):
@@ -23,8 +23,10 @@ class InstanceNorm(Rule):
     ops: ClassVar[frozenset[str]] = frozenset({"InstanceNormalization"})
 
     def refusal(self) -> str | None:
-        computed = any(constant_of(value) is None for value in self.node.inputs[1:3])
-        return "has a scale or shift that is computed" if computed else None
+        computed = any(not is_constant(value) for value in self.node.inputs[1:3])
+        if computed:
+            return "has a scale or shift that is computed"
+        return "has an unknown number of channels" if axis_size(self.x, 1) is None else None
 
     def ties(self) -> Iterable[Tie | None]:
         yield Tie.same((self.x, 1), (self.y, 1))
@@ -48,7 +50,7 @@ class GroupNorm(Rule):
     ops: ClassVar[frozenset[str]] = frozenset({"GroupNormalization"})
 
     def refusal(self) -> str | None:
-        if any(constant_of(value) is None for value in self.node.inputs[1:3]):
+        if any(not is_constant(value) for value in self.node.inputs[1:3]):
             return "has a scale or shift that is computed"
         return "has an unknown number of channels" if axis_size(self.x, 1) is None else None
 

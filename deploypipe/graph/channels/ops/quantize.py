@@ -14,7 +14,7 @@ import numpy as np
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
 from deploypipe.graph.channels.rule import LIVE, Rule, Values, every_axis, integer
 from deploypipe.graph.channels.running import run_on
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, is_constant
 
 
 class Quantize(Rule):
@@ -23,7 +23,7 @@ class Quantize(Rule):
     ops: ClassVar[frozenset[str]] = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
     def refusal(self) -> str | None:
-        if any(constant_of(v) is None for v in self.node.inputs[1:] if v is not None):
+        if any(not is_constant(v) for v in self.node.inputs[1:] if v is not None):
             return "has scales that are computed"
         return "has scales of blocks" if integer(self.node, "block_size", 0) else None
 
@@ -36,7 +36,7 @@ class Quantize(Rule):
 
     def values(self, known: Values) -> None:
         per_tensor = all(
-            v is None or (constant_of(v) is not None and constant_of(v).size == 1)  # type: ignore[union-attr]
+            v is None or (is_constant(v) and constant_of(v).size == 1)  # type: ignore[union-attr]
             for v in self.node.inputs[1:]
         )
         for axis in range(rank(self.y) or 0):

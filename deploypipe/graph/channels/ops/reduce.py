@@ -51,11 +51,11 @@ class Reduce(Rule):
 
     def demand(self, needs: Needs, known: Values) -> None:
         super().demand(needs, known)
-        wanted = any(needs.of(self.y, after).any() for _, after in self._left())
+        left = [after for _, after in self._left() if axis_size(self.y, after) is not None]
+        # Where no size of the result is known, somebody may need it all.
+        wanted = not left or any(needs.of(self.y, after).any() for after in left)
         for axis in self._summed():
-            # Where no axis of the result is known, somebody may need it all.
-            everybody = wanted or not any(True for _ in self._left())
-            needs.add(*axis, np.full(axis_size(*axis) or 0, everybody))
+            needs.add(*axis, np.full(axis_size(*axis) or 0, wanted))
 
     def _summed(self) -> list[Axis]:
         """The axes that vanish and of which zeros may go."""

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Axis, Tie
-from deploypipe.graph.channels.rule import Kept, Rule, integer
+from deploypipe.graph.channels.rule import Joint, Kept, Rule, Values, integer
 from deploypipe.graph.constants import add_initializer, constant_of, input_of
 
 _Dim = int | str | None
@@ -45,6 +45,28 @@ class Reshape(Rule):
         found = [_alternatives(before, after) for before, after in segments]
         return [ties for ties in found if ties]
 
+    def joint(self, known: Values) -> Joint | None:
+        """Axes that are split or merged keep what is known along them all."""
+        given = known.jointly(self.x)
+        if given is None:
+            return None
+        pairs, segments = self._matched
+        steps = [([left], [right]) for left, right in pairs] + segments
+        array, axes = given.array, list(given.axes)
+        for before, after in steps:
+            old = [axis for _, axis in before]
+            if not set(old) & set(axes):
+                continue
+            if not set(old) <= set(axes):
+                return None
+            array = np.moveaxis(array, [axes.index(axis) for axis in old], range(len(old)))
+            rest = [axis for axis in axes if axis not in old]
+            array = array.reshape([_size([axis]) for axis in after] + list(array.shape[len(old) :]))
+            axes = [-1 - axis for _, axis in after] + rest  # below zero: an axis of y
+        if any(axis >= 0 for axis in axes):
+            return None
+        return Joint(tuple(-1 - axis for axis in axes), array)
+
     def rewrite(self, kept: Kept) -> None:
         """Write the new sizes into a Reshape's shape."""
         target, graph = self._target, self.node.graph
@@ -57,6 +79,7 @@ class Reshape(Rule):
         ]
         new = add_initializer(graph, f"{self.y.name}.shape", np.array(sizes, np.int64))
         self.node.replace_input_with(1, new)
+        self.node.attributes.pop("allowzero", None)  # a 0 here means a copy
 
     @cached_property
     def _target(self) -> list[int] | None:
@@ -84,6 +107,8 @@ class Reshape(Rule):
             pairs.append((before.pop(0), after.pop(0)))
         while before and after and _same(before[-1], after[-1]):
             pairs.append((before.pop(), after.pop()))
+        if _same_by_the_rest(before, after):
+            pairs.append((before.pop(0), after.pop(0)))
         return pairs, _segments(before, after)
 
 
@@ -99,6 +124,15 @@ def _dim(axis: Axis) -> _Dim:
 
 def _same(left: Axis, right: Axis) -> bool:
     return _dim(left) is not None and _dim(left) == _dim(right)
+
+
+def _same_by_the_rest(before: list[Axis], after: list[Axis]) -> bool:
+    """Whether two first axes of unknown size are equal because all that follows them is."""
+    if not before or not after or isinstance(_dim(before[0]), int) or isinstance(_dim(after[0]), int):
+        return False
+    rest = [*before[1:], *after[1:]]
+    known = all(isinstance(_dim(axis), int) for axis in rest)
+    return known and _size(before[1:]) == _size(after[1:]) > 0
 
 
 def _segments(before: list[Axis], after: list[Axis]) -> list[tuple[list[Axis], list[Axis]]]:

@@ -1,7 +1,7 @@
 """RMS norm: y = x / sqrt(sum(x * x) / N + eps) * scale.
 
 A zero channel adds nothing to the sum, so K of N channels give the same with eps * N / K under the
-root and scale * sqrt(K / N) before it: exact, unlike in a layer norm, which has a mean to take off.
+root and scale * sqrt(N / K) before it: exact, unlike in a layer norm, which has a mean to take off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from deploypipe.graph.channels.rule import (
     every_axis,
     integer,
 )
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, is_constant
 
 
 class RmsNorm(Rule):
@@ -40,7 +40,9 @@ class RmsNorm(Rule):
         scale = self.node.inputs[1]
         if integer(self.node, "axis", -1) not in (-1, (rank(self.x) or 0) - 1):
             return "normalizes several axes"
-        if constant_of(scale) is None or scale is None or len(scale.uses()) > 1:
+        if axis_size(self.x, self._last) is None:
+            return "has an unknown number of channels"
+        if not is_constant(scale) or scale is None or len(scale.uses()) > 1:
             return "has a scale that is computed or shared"
         return None
 
@@ -78,4 +80,4 @@ class RmsNorm(Rule):
         size, left = axis_size(self.x, self._last) or 0, kept.count(self.x, self._last)
         epsilon = self.node.attributes.get_float("epsilon", 1e-5)
         self.node.attributes["epsilon"] = ir.AttrFloat32("epsilon", epsilon * size / left)
-        set_array(scale, (array * np.sqrt(left / size)).astype(array.dtype))
+        set_array(scale, (array * np.sqrt(size / left)).astype(array.dtype))

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Index, Tie, axis_size, rank
 from deploypipe.graph.channels.rule import Kept, Rule, constant_ints, ints, replace_nodes
-from deploypipe.graph.constants import add_initializer, input_of
+from deploypipe.graph.constants import add_initializer, free_name, input_of
 
 
 class Slice(Rule):
@@ -55,37 +55,53 @@ class Slice(Rule):
             axis: kept.places(self.x, axis)[index[kept.index(self.y, axis)]]
             for axis, index in self.windows.items()
         }
-        if all(len(p) and (np.diff(p) == 1).all() for p in places.values()) and self._is_modern():
+        if not places:
+            return  # what is cut lies on other axes
+        if all((np.diff(p) == 1).all() for p in places.values()) and self._is_modern():
             self._set_bounds(graph, places)
-        elif places:
+        else:
             self._gather(graph, places)
 
     def _set_bounds(self, graph: ir.Graph, places: dict[int, Index]) -> None:
-        axes = self._axes() or []
-        bounds = {
-            name: list(self._numbers(place) or [1] * len(axes))
-            for name, place in (("starts", 1), ("ends", 2), ("steps", 4))
-        }
-        for place, axis in enumerate(axes):
+        bounds = self._bounds()
+        for place, axis in enumerate(bounds["axes"]):
             if axis in places:
                 bounds["starts"][place] = int(places[axis][0])
                 bounds["ends"][place] = int(places[axis][-1]) + 1
                 bounds["steps"][place] = 1
         self.node.resize_inputs(5)
-        named = {1: bounds["starts"], 2: bounds["ends"], 3: axes, 4: bounds["steps"]}
-        for slot, numbers in named.items():
-            new = add_initializer(graph, f"{self.y.name}.slice{slot}", np.array(numbers, np.int64))
-            self.node.replace_input_with(slot, new)
+        for slot, name in enumerate(("starts", "ends", "axes", "steps"), 1):
+            self.node.replace_input_with(slot, self._list(graph, name, bounds[name]))
 
     def _gather(self, graph: ir.Graph, places: dict[int, Index]) -> None:
-        """One Gather an axis; only where all the axes that are cut are understood."""
+        """One Gather an axis, behind a Slice of the axes whose size is unknown."""
         value, nodes = self.x, []
+        rest = [place for place, axis in enumerate(self._axes() or []) if axis not in places]
+        if rest:
+            bounds = {name: [numbers[k] for k in rest] for name, numbers in self._bounds().items()}
+            names = ["starts", "ends", "axes", "steps"] if self._is_modern() else []
+            inputs = [value, *(self._list(graph, name, bounds[name]) for name in names)]
+            del bounds["steps"]
+            nodes.append(ir.node("Slice", inputs, {} if names else bounds))
+            nodes[-1].version = self.node.version
         for axis, index in places.items():
+            value = nodes[-1].outputs[0] if nodes else value
             order = add_initializer(graph, f"{self.y.name}.order{axis}", index.astype(np.int64))
             nodes.append(ir.node("Gather", [value, order], {"axis": axis}))
-            value = nodes[-1].outputs[0]
-            value.name, value.type = f"{self.y.name}.part{axis}", self.y.type
-        replace_nodes([self.node], nodes, [self.y], [value])
+        for place, node in enumerate(nodes[:-1]):
+            node.outputs[0].name = free_name(graph, f"{self.y.name}.part{place}")
+            node.outputs[0].type = self.y.type
+        replace_nodes([self.node], nodes, [self.y], [nodes[-1].outputs[0]])
+
+    def _bounds(self) -> dict[str, list[int]]:
+        """All numbers, an axis each; only where windows are known, and with them the numbers."""
+        axes = self._axes() or []
+        steps = self._numbers(4) or [1] * len(axes)
+        starts, ends = self._numbers(1) or [], self._numbers(2) or []
+        return {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
+
+    def _list(self, graph: ir.Graph, name: str, numbers: list[int]) -> ir.Value:
+        return add_initializer(graph, f"{self.y.name}.{name}", np.array(numbers, np.int64))
 
     def _is_modern(self) -> bool:
         return "starts" not in self.node.attributes

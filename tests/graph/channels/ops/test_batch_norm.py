@@ -27,11 +27,23 @@ def test_gamma_and_beta_of_zero_take_the_filter_and_the_reader_along(cut, weight
     assert gone == {"h": {1: [1]}, "n": {1: [1]}, "v": {1: [1]}}
 
 
-def test_gamma_of_zero_with_a_beta_stays_and_says_so(cut, weights):
+def test_the_only_constant_stays_where_the_border_can_be_seen(cut, weights):
     weights["gamma"] = np.array([1, 0, 1], np.float32)
+    assert cut(TEXT, **weights).gone == {}
+
+
+def test_betas_of_silent_channels_are_merged_into_one(cut, weights):
+    weights["gamma"] = np.array([0, 0, 1], np.float32)
+    weights["beta"] = np.array([2, 4, 1], np.float32)
     done = cut(TEXT, **weights)
-    assert done.gone == {}
-    assert done.refusals == ["1 constant channels stay: their constant is not zero"]
+    assert done.gone["w"] == done.gone["beta"] == {0: [0]} and done.gone["v"] == {1: [0]}
+    assert "n: 1 constant channels into one of them" in done.changes
+
+
+def test_a_beta_goes_into_the_bias_where_no_border_can_be_seen(cut, weights):
+    weights["gamma"] = np.array([1, 0, 1], np.float32)
+    done = cut(TEXT.replace("<pads = [1,1,1,1]> (n", "(n").replace("4,4] y", "2,2] y"), **weights)
+    assert done.gone["w"] == {0: [1]} and len(done.after.graph[-1].inputs) == 3
 
 
 def test_what_feeds_a_constant_channel_is_not_needed(cut, weights):
@@ -43,9 +55,23 @@ def test_what_feeds_a_constant_channel_is_not_needed(cut, weights):
     assert done.gone == {"u": {0: [3]}, "a": {1: [3]}, "w": {1: [3]}}
 
 
-def test_a_zero_filter_is_a_moved_constant_behind_a_norm(cut, weights):
+def test_a_zero_filter_is_a_moved_constant_behind_a_norm(cut, flow, parse, weights):
     weights["w"][1] = 0
+    weights["beta"][1] = 5
+    numbers = flow(parse(TEXT, **weights)).values
+    found = {v.name: vector for (v, axis), vector in numbers.items() if axis == 1}
+    np.testing.assert_array_equal(found["n"], [np.nan, 4, np.nan])  # (0 - 1) / 1 + 5
     assert cut(TEXT, **weights).gone == {}
+
+
+def test_a_norm_over_an_unknown_number_of_channels_is_left_alone(cut, weights):
+    text = TEXT.replace("float[N,2,4,4] x", "float[N,H,4,4] x").replace("h = Conv(x, w)\n", "")
+    text = text.replace("(h, gamma", "(x, gamma")
+    weights = {name: array[..., :1, :1] if name == "v" else array for name, array in weights.items()}
+    five = {n: np.resize(a, 5) for n, a in weights.items() if n not in ("w", "v")}
+    five["gamma"][1] = five["beta"][1] = 0
+    text = text.replace("Conv <pads = [1,1,1,1]>", "Conv")
+    assert cut(text, v=np.ones((2, 5, 1, 1), np.float32), **five).gone == {}
 
 
 def test_a_zero_filter_stays_zero_where_the_norm_adds_nothing(cut, weights):

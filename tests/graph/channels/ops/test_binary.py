@@ -71,9 +71,12 @@ def test_a_constant_operand_is_cut_with_the_channels(cut):
     assert done.gone["c"] == {0: [1]} and done.gone["wa"] == {0: [1]}
 
 
-def test_an_added_constant_keeps_a_zero_channel(cut):
+def test_an_added_constant_makes_of_zero_a_constant_for_the_next_bias(cut):
     c = np.array([5, 1, 7], np.float32).reshape(3, 1, 1)
-    assert cut(ONE.format(op="Add(a, c)"), wa=filters(3, 1), v=readers(3), c=c).gone == {}
+    done = cut(ONE.format(op="Add(a, c)"), wa=filters(3, 1), v=readers(3), c=c)
+    assert done.gone["wa"] == {0: [1]} and done.gone["c"] == {0: [1]}
+    assert done.node("Conv") is done.after.graph[0]
+    assert done.after.graph[-1].inputs[2].const_value.numpy().tolist() == [1, 1]
 
 
 def test_two_constants_that_cancel_are_zero_only_if_one_is_zero(cut):

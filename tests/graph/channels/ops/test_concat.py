@@ -40,10 +40,11 @@ def test_a_part_that_lies_there_twice_goes_only_from_both_places(cut):
 def test_a_constant_part_is_cut_where_it_is_zero(cut):
     text = TEXT.replace("b = Conv(x, wb)\n", "").replace("(a, b)", "(a, k)")
     text = text.replace("float[N,", "float[1,")
-    k = np.zeros((1, 2, 4, 4), np.float32)
+    k = np.zeros((1, 3, 4, 4), np.float32)
     k[:, 1] = 3
-    done = cut(text, wa=filters(3), k=k, v=np.ones((2, 5, 1, 1), np.float32))
-    assert done.gone["k"] == {1: [0]} and done.gone["v"] == {1: [3]}
+    k[:, 2] = np.arange(16).reshape(4, 4)
+    done = cut(text, wa=filters(3), k=k, v=np.ones((2, 6, 1, 1), np.float32))
+    assert done.gone["k"] == {1: [0, 1]} and done.gone["v"] == {1: [3, 4]}
 
 
 def test_along_another_axis_a_channel_is_dead_only_if_it_is_dead_in_all_parts(cut):

@@ -61,11 +61,36 @@ def test_pads_with_axes_are_read(cut):
     assert done.node("Pad").inputs[1].const_value.numpy().tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
 
 
-def test_channels_padded_with_a_number_are_constants_that_stay(cut):
+def test_channels_padded_with_a_number_go_into_the_next_bias(cut):
     text = SHORTCUT.replace("Pad(a, pads)", "Pad(a, pads, fill)")
     v = np.ones((2, 6, 1, 1), np.float32)
     done = cut(text, wa=filters(3), wb=filters(6, 0), v=v, pads=CHANNELS, fill=np.float32(2))
-    assert done.gone == {}
+    assert done.gone["wb"] == {0: [0]} and done.gone["p"] == {1: [0]}
+    assert done.constant("Pad", 1) == [0, 0, 0, 0, 0, 2, 0, 0]
+    assert done.after.graph[-1].inputs[2].const_value.numpy().tolist() == [2, 2]
+
+
+def test_an_old_pad_keeps_its_sizes_in_an_attribute(cut):
+    text = SHORTCUT.replace("Pad(a, pads)", "Pad <pads = [0,1,0,0,0,2,0,0]> (a)")
+    v = np.ones((2, 6, 1, 1), np.float32)
+    done = cut(text, opset=10, wa=filters(3), wb=filters(6, 0, 5), v=v)
+    assert done.gone["p"] == {1: [0, 5]}
+    assert list(done.node("Pad").attributes["pads"].as_ints()) == [0, 0, 0, 0, 0, 1, 0, 0]
+
+
+def test_pads_that_are_computed_pin(parse, flow):
+    text = SHORTCUT.replace("Pad(a, pads)", "Pad(a, q)")
+    text = text.replace("float[N,2,4,4] x", "float[N,2,4,4] x, int64[8] q")
+    v = np.ones((2, 6, 1, 1), np.float32)
+    model = parse(text, wa=filters(3, 1), wb=filters(6, 2), v=v)
+    assert plan_removal(flow(model)).indices == {}
+
+
+def test_a_fill_value_that_is_computed_pins(cut):
+    text = SHORTCUT.replace("Pad(a, pads)", "Pad(a, pads, f)")
+    text = text.replace("float[N,2,4,4] x", "float[N,2,4,4] x, float f")
+    v = np.ones((2, 6, 1, 1), np.float32)
+    assert cut(text, wa=filters(3, 1), wb=filters(6, 2), v=v, pads=CHANNELS).gone == {}
 
 
 SPATIAL = """g (float[N,2,4,4] x) => (float[N,2,6,6] y) {
@@ -84,12 +109,25 @@ def test_spatial_padding_keeps_a_constant_only_if_it_pads_with_it(cut, fill, gon
     assert done.gone.get("wa", {0: []}) == {0: gone}
 
 
-@pytest.mark.parametrize("mode", ["reflect", "edge"])
-def test_other_modes_pin(cut, mode):
+MODES = ["reflect", "edge", "wrap"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_other_modes_repeat_what_is_there_so_constants_pass(cut, mode):
     text = SPATIAL.replace("Pad(", f'Pad <mode = "{mode}"> (')
-    arrays = {"b": np.zeros(3, np.float32), "v": np.ones((2, 3, 1, 1), np.float32)}
+    arrays = {"b": np.array([0, 5, 1], np.float32), "v": np.ones((2, 3, 1, 1), np.float32)}
     around = pads((0, 0), (0, 0), (1, 1), (1, 1))
-    done = cut(text, wa=filters(3, 0), pads=around, fill=np.float32(0), **arrays)
+    done = cut(text, wa=filters(3, 0, 1), pads=around, fill=np.float32(9), ort=True, **arrays)
+    assert done.gone["wa"] == {0: [0, 1]}
+    assert done.after.graph[-1].inputs[2].const_value.numpy().tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_channels_that_are_repeated_stay(cut, mode):
+    text = SHORTCUT.replace("Pad(", f'Pad <mode = "{mode}"> (')
+    v = np.ones((2, 6, 1, 1), np.float32)
+    done = cut(text, wa=filters(4, 1), wb=filters(6, 2), v=v, ort=True,
+               pads=pads((0, 0), (1, 1), (0, 0), (0, 0)))  # fmt: skip
     assert done.gone == {}
 
 

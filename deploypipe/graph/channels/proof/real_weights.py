@@ -1,0 +1,45 @@
+"""The removal is tested in float64 on the weights as they are.
+
+Sums of another order differ there by some 1e-15 of the largest number; a wrong channel differs by
+as much as it carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from deploypipe.graph.channels.proof.evaluate import evaluate64
+from deploypipe.graph.channels.proof.finding import Finding, judged, not_applicable
+from deploypipe.graph.channels.proof.reference import CannotEvaluate
+from deploypipe.graph.check import relative_error
+
+Array = npt.NDArray[Any]
+
+LIMIT = 1e-10
+
+
+def real_weights(before: ir.Model, after: ir.Model, feeds: Mapping[str, Array]) -> Finding:
+    """Whether every output of both models is equal to 1e-10 in float64.
+
+    Not applicable where an op cannot be run in float64 or an output is not finite.
+    """
+    name = "real weights in float64"
+    try:
+        expected, given = evaluate64(before, feeds), evaluate64(after, feeds)
+    except CannotEvaluate as error:
+        return not_applicable(name, LIMIT, str(error))
+    if not all(np.isfinite(array).all() for array in expected.values() if array.dtype.kind == "f"):
+        return not_applicable(name, LIMIT, "the outputs are not finite")
+    return judged(name, largest_error(expected, given), LIMIT, "largest relative error")
+
+
+def largest_error(expected: Mapping[str, Array], given: Mapping[str, Array]) -> float:
+    """The largest relative error of any output; ``inf`` where outputs or shapes differ."""
+    if set(expected) != set(given):
+        return float("inf")
+    return max((relative_error(expected[name], given[name]) for name in expected), default=0.0)

@@ -1,0 +1,90 @@
+"""From a seed to a graph: an input, some pieces, a head, one to three outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from channel_fuzz import (  # noqa: F401  the pieces enter themselves
+    pieces_blocks,
+    pieces_layout,
+    pieces_linear,
+    pieces_pointwise,
+    pieces_windows,
+)
+from channel_fuzz.maker import LARGE, Maker, Tensor
+from channel_fuzz.pieces_linear import conv, gemm, matmul
+from channel_fuzz.registry import draw
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A random model, and what is known of its numbers."""
+
+    model: onnx.ModelProto
+    opset: int
+    exact: bool
+    """Whether small whole inputs give the same bits in any order of sums."""
+    half: bool
+
+
+def grow(seed: int, number: int, opset: int = 0) -> Grown:
+    """Graph ``number`` of a seed."""
+    g = Maker((seed, number), opset)
+    for _ in range(2 if g.chance(0.15) else 1):
+        _input(g)
+    for _ in range(g.integer(3, 14)):
+        _step(g)
+    if g.chance(0.7):
+        g.keep_exact(lambda: _head(g))
+    return Grown(g.model(_outputs(g)), g.opset, g.exact, g.half)
+
+
+def _input(g: Maker) -> None:
+    """Images first or last in their channels, volumes, sequences or rows."""
+    channels = g.integer(2, 8)
+    space = [g.integer(3, 6) for _ in range(g.choice([2, 2, 2, 2, 1, 3]))]
+    if len(space) == 3:
+        space = [min(size, 4) for size in space]
+    forms = [(channels, *space)] * 5 + [(*space, channels)] * 2 + [(5, channels), (channels,)]
+    shape = g.choice(forms)
+    still = [False] * len(shape)
+    if g.dynamic and len(shape) > 2 and g.chance(0.15):
+        still[1 if shape[-1] == channels else 2] = True  # a height that the file leaves open
+    g.input((2 if g.dynamic else g.choice([1, 2]), *shape), (g.dynamic, *still))
+
+
+def _step(g: Maker) -> None:
+    """One piece that finds a tensor to work on; then what is large is brought down."""
+    before = len(g.open)
+    for _ in range(12):
+        make = draw(g)
+        g.keep_exact(lambda make=make: make(g))  # type: ignore[misc]
+        if len(g.open) > before:
+            break
+    last = g.open[-1]
+    if last.scale.bound > LARGE and last.dtype.kind == "f":
+        g.keep_exact(lambda: g.tame(last))
+
+
+def _head(g: Maker) -> None:
+    """A linear layer at the end, that need not read all."""
+    last = g.open[-1]
+    if last.rank == 2:
+        gemm(g)
+    elif last.rank == 4 and g.chance(0.6):
+        conv(g)
+    else:
+        matmul(g)
+
+
+def _outputs(g: Maker) -> list[Tensor]:
+    """The last tensor, and now and then others, read already or not."""
+    made = [t for t in g.open if t not in g.inputs] or [g.add("Identity", [g.open[-1]])]
+    chosen = {made[-1].name: made[-1]}
+    for _ in range(g.choice([0, 0, 0, 1, 2])):
+        loose = [t for t in made if t.name not in g.read]
+        other = g.choice(loose if loose and g.chance(0.6) else made)
+        chosen[other.name] = other
+    return list(chosen.values())

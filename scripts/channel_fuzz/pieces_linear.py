@@ -1,0 +1,215 @@
+"""Sums over channels: convolutions of all kinds, Gemm, MatMul, Einsum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from channel_fuzz.maker import Maker, Tensor
+from channel_fuzz.registry import piece
+from channel_fuzz.scale import Array, scale_of, summed
+
+
+@dataclass(frozen=True)
+class Window:
+    """Attributes of a window over the spatial axes, and the sizes that come out."""
+
+    attributes: dict[str, Any]
+    kernel: tuple[int, ...]
+    space: tuple[int, ...]
+
+
+def with_space(t: Tensor) -> bool:
+    """Whether a tensor is [N, C, ...] with one to three spatial axes and known channels."""
+    return 3 <= t.rank <= 5 and not t.moving[1]
+
+
+def window(g: Maker, space: tuple[int, ...], dilate: bool = True, auto: bool = True) -> Window:
+    """A window that fits ``space``, padded in any of the ways."""
+    same = auto and g.chance(0.15)
+    kernel, stride, dilation, low, high, out = [], [], [], [], [], []
+    even = g.chance(0.5)
+    for size in space:
+        k, s = min(g.choice([1, 2, 3, 3]), size), g.choice([1, 1, 1, 2])
+        d = g.choice([1, 1, 2]) if dilate and not same and (k - 1) * 2 < size else 1
+        reach = (k - 1) * d + 1
+        a = g.integer(0, min(k - 1, 2)) if g.chance(0.6) else 0
+        b = a if even else g.integer(0, min(k - 1, 2))
+        out.append(-(-size // s) if same else (size + a + b - reach) // s + 1)
+        for row, value in zip((kernel, stride, dilation, low, high), (k, s, d, a, b), strict=True):
+            row.append(value)
+    attributes: dict[str, Any] = {"kernel_shape": kernel}
+    if any(s > 1 for s in stride) or g.chance(0.3):
+        attributes["strides"] = stride
+    if any(d > 1 for d in dilation):
+        attributes["dilations"] = dilation
+    if same:
+        attributes["auto_pad"] = g.choice(["SAME_UPPER", "SAME_LOWER"])
+    elif any(low + high):
+        attributes["pads"] = low + high
+    elif auto and g.chance(0.3):
+        attributes["auto_pad"] = "VALID"
+    return Window(attributes, tuple(kernel), tuple(out))
+
+
+def groups_of(g: Maker, channels: int) -> int:
+    """One group, some, or as many as there are channels."""
+    return g.choice([1, 1, 1, 1, g.divisor(channels), channels])
+
+
+@piece(weight=7)
+def conv(g: Maker) -> None:
+    x = g.pick(with_space)
+    if x is None:
+        return
+    w = window(g, x.shape[2:])
+    groups = groups_of(g, x.shape[1])
+    outputs = groups * g.integer(1, max(1, 8 // groups))
+    name, array = g.weight((outputs, x.shape[1] // groups, *w.kernel), x.dtype, made=0, read=1)
+    inputs: list[Tensor | str] = [x, name]
+    bias = g.bias(array, x.dtype) if g.chance(0.6) else None
+    if bias is not None:
+        inputs.append(g.constant(bias, "b"))
+    attributes = w.attributes | ({"group": groups} if groups > 1 or g.chance(0.2) else {})
+    shape = (x.shape[0], outputs, *w.space)
+    g.add("Conv", inputs, shape, scale=summed(x.scale, array, bias), **attributes)
+
+
+@piece(weight=2)
+def conv_transpose(g: Maker) -> None:
+    x = g.pick(lambda t: with_space(t) and max(t.shape[2:]) <= 8)
+    if x is None:
+        return
+    groups = g.choice([1, 1, 1, 1, g.divisor(x.shape[1])])
+    each = g.integer(1, max(1, 6 // groups))
+    kernel, stride, low, high, extra, out = [], [], [], [], [], []
+    for size in x.shape[2:]:
+        k, s = g.integer(1, 3), g.choice([1, 2, 2])
+        e = g.integer(0, s - 1)
+        full = s * (size - 1) + e + k
+        a, b = (g.integer(0, min(k - 1, (full - 1) // 2)) for _ in range(2))
+        out.append(full - a - b)
+        for row, value in zip((kernel, stride, low, high, extra), (k, s, a, b, e), strict=True):
+            row.append(value)
+    attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": stride, "pads": low + high}
+    if any(extra):
+        attributes["output_padding"] = extra
+    if groups > 1:
+        attributes["group"] = groups
+    name, array = g.weight((x.shape[1], each, *kernel), x.dtype, made=1, read=0)
+    rows = np.moveaxis(array, 1, 0)
+    inputs: list[Tensor | str] = [x, name]
+    bias = np.tile(g.bias(rows, x.dtype), groups) if g.chance(0.6) else None
+    if bias is not None:
+        inputs.append(g.constant(bias, "b"))
+    scale = summed(x.scale, rows, bias)
+    g.add("ConvTranspose", inputs, (x.shape[0], each * groups, *out), scale=scale, **attributes)
+
+
+@piece(weight=3)
+def gemm(g: Maker) -> None:
+    x = g.pick(lambda t: t.rank == 2 and not t.moving[1])
+    if x is None:
+        return
+    turned = x.fixed and g.chance(0.15)
+    rows, inner = x.shape[::-1] if turned else x.shape
+    outputs, attributes = g.integer(2, 8), {"transA": 1} if turned else {}
+    if g.chance(0.5):
+        name, array = g.weight((outputs, inner), x.dtype, made=0, read=1)
+        attributes["transB"] = 1
+    else:
+        name, array = g.weight((inner, outputs), x.dtype, made=1, read=0)
+        array = array.T
+    factors = {}
+    if g.chance(0.3):
+        factors = {"alpha": g.choice([0.5, 2.0, -1.0]), "beta": g.choice([1.0, 2.0, 0.5, 0.0])}
+    inputs: list[Tensor | str] = [x, name]
+    bias = _gemm_bias(g, array, rows, not x.moving[1 if turned else 0], x.dtype)
+    if bias is not None:
+        inputs.append(g.constant(bias, "b"))
+    scale = summed(x.scale, array * factors.get("alpha", 1.0))
+    if bias is not None:
+        scale = scale + scale_of(bias * factors.get("beta", 1.0))
+    moving = (x.moving[1 if turned else 0], False)
+    g.add("Gemm", inputs, (rows, outputs), moving, scale, **attributes, **factors)
+
+
+def _gemm_bias(g: Maker, array: Array, rows: int, fixed: bool, dtype: Any) -> Array | None:
+    """A bias in one of the shapes that can be broadcast."""
+    row = g.bias(array, dtype)
+    forms: list[Array | None] = [None, row, row, row[None], row[:1], np.asarray(row[0])]
+    if fixed:
+        forms += [g.numbers((rows, 1), dtype), g.numbers((rows, len(row)), dtype)]
+    return g.choice(forms)
+
+
+@piece(weight=4)
+def matmul(g: Maker) -> None:
+    """A constant matrix on the right, often with an Add behind it."""
+    x = g.pick(lambda t: t.rank >= 2 and not t.moving[-1])
+    if x is None:
+        return
+    outputs = g.integer(2, 8)
+    name, array = g.weight((x.shape[-1], outputs), x.dtype, made=1, read=0)
+    scale = summed(x.scale, array.T)
+    y = g.add("MatMul", [x, name], (*x.shape[:-1], outputs), scale=scale)
+    if g.chance(0.6):
+        bias = g.bias(array.T, x.dtype)
+        named = g.constant(bias, "b")
+        order = [y, named] if g.chance(0.8) else [named, y]
+        g.add("Add", order, scale=y.scale + scale_of(bias))
+
+
+@piece(weight=1)
+def matmul_left(g: Maker) -> None:
+    """A constant matrix on the left, or a stack of them on either side."""
+    x = g.pick(lambda t: t.rank >= 3 and not any(t.moving[-2:]))
+    if x is None:
+        return
+    outputs, stack = g.integer(2, 6), g.choice([(), (), (x.shape[-3],)])
+    stack = () if x.moving[-3] else stack
+    if g.chance(0.6):
+        name, array = g.weight((*stack, outputs, x.shape[-2]), x.dtype, len(stack), len(stack) + 1)
+        rows = array.reshape(-1, x.shape[-2])
+        shape = (*x.shape[:-2], outputs, x.shape[-1])
+        g.add("MatMul", [name, x], shape, scale=summed(x.scale, rows))
+    else:
+        stack = () if x.moving[-3] else (x.shape[-3],)
+        name, array = g.weight((*stack, x.shape[-1], outputs), x.dtype, len(stack) + 1, len(stack))
+        rows = np.swapaxes(array, -1, -2).reshape(-1, x.shape[-1])
+        g.add("MatMul", [x, name], (*x.shape[:-1], outputs), scale=summed(x.scale, rows))
+
+
+@piece(weight=1.5)
+def product(g: Maker) -> None:
+    """A product of two computed tensors: x times a transposed tensor of its own shape."""
+    x = g.pick(lambda t: t.rank >= 2 and not t.moving[-1] and (t.rank > 2 or t.fixed))
+    if x is None:
+        return
+    other = g.choice([t for t in g.open if t.like(x) and t.scale.bound <= 64] or [x])
+    order = [*range(x.rank - 2), x.rank - 1, x.rank - 2]
+    flip = [[*v[:-2], v[-1], v[-2]] for v in (other.shape, other.moving)]
+    turned = g.add("Transpose", [other], flip[0], flip[1], perm=order)
+    size = x.shape[-1]
+    scale = x.scale * other.scale
+    moving = (*x.moving[:-1], x.moving[-2])
+    shape = (*x.shape[:-1], x.shape[-2])
+    scale = type(scale)(scale.bound * size, scale.grain)
+    if g.opset >= 12 and x.rank == 3 and g.chance(0.3):
+        g.add("Einsum", [x, other], shape, moving, scale, equation="bmk,bnk->bmn")
+    else:
+        g.add("MatMul", [x, turned], shape, moving, scale)
+
+
+@piece(weight=0.5, since=12)
+def einsum(g: Maker) -> None:
+    x = g.pick(lambda t: t.rank == 4 and not t.moving[1])
+    if x is None:
+        return
+    outputs = g.integer(2, 5)
+    name, array = g.weight((x.shape[1], outputs), x.dtype, made=1, read=0)
+    shape = (x.shape[0], outputs, *x.shape[2:])
+    scale = summed(x.scale, array.T)
+    g.add("Einsum", [x, name], shape, scale=scale, equation="nchw,ck->nkhw")
