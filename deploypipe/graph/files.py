@@ -13,6 +13,9 @@ import onnx_ir as ir
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import writing
 
+LARGE = 100_000_000
+"""Bytes of a file of which no copy more than needed is held in memory."""
+
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights above which they are written beside the model; protobuf ends at 2 GiB."""
 
@@ -33,14 +36,39 @@ def load(path: Path) -> ir.Model:
     proto = _read_proto(path)
     outside = [tensor for tensor in _tensors(proto) if _is_external(tensor)]
     files = [_external_file(tensor, path) for tensor in outside]
-    _check(proto, path, bool(outside))
+    if path.stat().st_size > LARGE:
+        del proto, outside  # the checker reads the file again, and holds it twice meanwhile
+        _check(path)
+        proto = _read_proto(path)
+        outside = [tensor for tensor in _tensors(proto) if _is_external(tensor)]
+    else:
+        _check(path)
     _refuse_sparse(proto, path)
     for tensor, file in zip(outside, files, strict=True):
         _take_in(tensor, file, path)
     try:
-        return ir.serde.deserialize_model(proto)
+        model = ir.serde.deserialize_model(proto)
+        del proto
+        _detach(model)
     except Exception as error:  # whatever a damaged graph provokes in the reader
         raise _damaged(path, f"no valid ONNX model: {_reason(error)}") from error
+    return model
+
+
+def _detach(model: ir.Model) -> None:
+    """Hold the weights as arrays: protobuf copies one at each look, and one keeps all in memory."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and tensor.dtype != ir.DataType.STRING:
+                doc, notes = tensor.doc_string, tensor.metadata_props
+                value.const_value = ir.Tensor(
+                    tensor.numpy(),
+                    dtype=tensor.dtype,
+                    name=tensor.name,
+                    doc_string=doc,
+                    metadata_props=notes,
+                )
 
 
 def save(model: ir.Model, path: Path, largest_file: int = LARGEST_FILE) -> None:
@@ -110,9 +138,10 @@ def _read_proto(path: Path) -> onnx.ModelProto:
     return proto
 
 
-def _check(proto: onnx.ModelProto, path: Path, external: bool) -> None:
+def _check(path: Path) -> None:
     try:
-        onnx.checker.check_model(str(path) if external else proto)
+        # By its path: of a model in memory, the checker makes two more copies.
+        onnx.checker.check_model(str(path))
     except Exception as error:  # ValidationError, and what the C++ side throws for broken graphs
         raise _damaged(path, f"fails onnx.checker: {_reason(error)}") from error
 

@@ -128,7 +128,8 @@ def _same(left: Axis, right: Axis) -> bool:
 
 def _same_by_the_rest(before: list[Axis], after: list[Axis]) -> bool:
     """Whether two first axes of unknown size are equal because all that follows them is."""
-    if not before or not after or isinstance(_dim(before[0]), int) or isinstance(_dim(after[0]), int):
+    firsts = [_dim(axis) for axis in (*before[:1], *after[:1])]
+    if len(firsts) < 2 or any(isinstance(dim, int) for dim in firsts):
         return False
     rest = [*before[1:], *after[1:]]
     known = all(isinstance(_dim(axis), int) for axis in rest)

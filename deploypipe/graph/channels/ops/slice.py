@@ -54,6 +54,7 @@ class Slice(Rule):
         places = {
             axis: kept.places(self.x, axis)[index[kept.index(self.y, axis)]]
             for axis, index in self.windows.items()
+            if (self.x, axis) in kept.removed
         }
         if not places:
             return  # what is cut lies on other axes
@@ -74,7 +75,7 @@ class Slice(Rule):
             self.node.replace_input_with(slot, self._list(graph, name, bounds[name]))
 
     def _gather(self, graph: ir.Graph, places: dict[int, Index]) -> None:
-        """One Gather an axis, behind a Slice of the axes whose size is unknown."""
+        """One Gather an axis, behind a Slice of the axes that stay whole."""
         value, nodes = self.x, []
         rest = [place for place, axis in enumerate(self._axes() or []) if axis not in places]
         if rest:

@@ -296,7 +296,11 @@ def test_no_padding_by_name_is_no_padding(cut):
 
 @pytest.mark.parametrize(
     "attributes",
-    ["strides = [2,2], pads = [1,1,1,1]", "dilations = [2,2], pads = [2,0,1,3]", "pads = [0,0,0,1]"],
+    [
+        "strides = [2,2], pads = [1,1,1,1]",
+        "dilations = [2,2], pads = [2,0,1,3]",
+        "pads = [0,0,0,1]",
+    ],
 )
 def test_constants_are_merged_under_every_stride_dilation_and_padding(cut, attributes):
     text = CHAIN.replace("<pads = [1,1,1,1]> (r", f"<{attributes}> (r").replace("4,4] y", "H,W] y")
