@@ -1,16 +1,18 @@
 """Is a channel certificate true?  Every claim is derived again, by executing pieces of both graphs.
 
 A certificate says which cells (one index of one axis of a tensor) of a graph BEFORE are always
-zero, always one constant, or needed by nothing, and that AFTER is BEFORE without some of them.
+zero, one constant, one array or a multiple of another cell, or needed by nothing, and that AFTER is
+BEFORE without some of them.
 Nothing here knows how such cells are found, or what any op does.  The argument is an induction:
 
-1. A *state* of a tensor is an array in BEFORE's shape: cells claimed zero or constant hold their
-   value, cells claimed unread hold garbage, all others numbers drawn at random.
-2. Each node of BEFORE alone turns states into what is claimed of its outputs: so the constants hold
+1. A *state* of a tensor is an array in BEFORE's shape: cells of which a content is claimed hold it,
+   cells claimed unread hold garbage, all others numbers drawn at random.
+2. Each node of BEFORE alone turns states into what is claimed of its outputs: so these claims hold
    whatever the inputs are.  Where only the garbage differs, what is needed does not differ.  (Nodes
    go together where nothing is claimed of the tensor between them and AFTER has none of its name.)
 3. For each tensor that both graphs compute, the piece of AFTER between it and the nearest tensors
-   of both gives, from states without the removed cells, what the piece of BEFORE gives.
+   of both gives, from states without the removed cells, what the piece of BEFORE gives.  Where both
+   pieces are the same and nothing is removed or unread around them, that needs no execution.
 
 Random numbers can be lucky, so this is evidence from several draws, not a proof.
 """
@@ -24,22 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deploypipe.channel_certificate import (
-    Cell,
-    Certificate,
-    States,
-    by_tensor,
-    constants,
-    error_of,
-    off,
-    read_certificate,
-    without,
-)
+from deploypipe.channel_certificate import Cell, Certificate, read_certificate
 from deploypipe.channel_pieces import (
-    LARGE,
-    LIKE,
-    SMALL,
-    VALUES,
     Array,
     Graph,
     Piece,
@@ -52,6 +40,18 @@ from deploypipe.channel_pieces import (
     read_graph,
     run_nodes,
 )
+from deploypipe.channel_states import (
+    LARGE,
+    LIKE,
+    SMALL,
+    VALUES,
+    Claims,
+    States,
+    deviation,
+    error_of,
+    without,
+)
+from deploypipe.channel_structure import check_structure
 from deploypipe.core.errors import IntegrityError, UserError, did_you_mean
 
 BATCHES = (2, 3)
@@ -80,7 +80,7 @@ def check_channels(
 ) -> Checked:
     """Derive every claim of a certificate again and compare both graphs piece by piece.
 
-    ``sizes`` binds names of dynamic sizes; a dynamic batch that it does not name is tried at 2 and 3.
+    ``sizes`` binds names of dynamic sizes; a dynamic batch without one is tried at 2 and 3.
 
     Raises:
         IntegrityError: a claim does not hold; names the tensor, axis and index, and what was found.
@@ -96,18 +96,18 @@ def check_channels(
         told = f"inputs and outputs are {interface(second)}, BEFORE's {interface(first)}"
         raise IntegrityError(told, where=str(after))
     check = _Check(first, second, said, given, seed)
-    check.structure()
-    check.nodes()
-    check.segments()
+    check_structure(said, first, check.known, check.after_shapes)
+    check.weights()
+    check.pieces_of_both()
     check.whole(Path(before), Path(after))
-    return Checked(len(said.removed) + len(said.unread), check.pieces, check.worst_error)
+    return Checked(len(said.cells), check.pieces, check.worst_error)
 
 
 class _Check:
     """Both graphs, what the certificate says of them, and what was found so far.
 
-    ``values`` are BEFORE's tensors of a real run; ``after_values`` AFTER's static ones, which may be
-    shapes that differ from BEFORE's.
+    ``values`` are BEFORE's tensors of a real run, ``known`` those and weights without their
+    content; ``after_values`` AFTER's static ones, which may be shapes that differ from BEFORE's.
     """
 
     def __init__(
@@ -115,183 +115,100 @@ class _Check:
     ) -> None:
         self.before, self.after, self.said = before, after, said
         self.sizes, self.seed, self.pieces, self.worst_error = sizes, seed, 0, 0.0
-        cells = [*said.removed, *said.unread]
-        by_tensor(cells)  # raises if one is listed twice
-        self.removed = by_tensor(said.removed)
-        self.fixed = by_tensor(cell for cell in cells if cell.what in ("zero", "constant"))
-        self.unread = by_tensor(cell for cell in cells if cell.what == "unread")
         feeds = self._inputs(BATCHES[0])
         try:
             self.values = run_nodes(before, feeds)
         except PieceError as error:
             then = f"Give its dynamic sizes with --size; now: {_shapes(feeds)}"
             raise UserError(str(error), where="BEFORE", then=then) from error
+        self.known = {name: before.like(name) for name in before.initializers} | self.values
         try:
             found = run_nodes(after, feeds)
         except PieceError as error:
             raise IntegrityError(str(error), where="AFTER") from error
-        self.states = States(before, self.values, self.fixed, self.unread, seed)
+        self.states = States(before, self.values, said.held, said.unread, seed)
         self.after_values = {name: found[name] for name in after.static}
         self.after_shapes = {name: tuple(t.dims) for name, t in after.initializers.items()}
         self.after_shapes |= {name: array.shape for name, array in found.items()}
-        claimed = self.fixed.keys() | self.unread.keys() | before.outputs.keys()
+        claimed = said.held.keys() | said.unread.keys() | before.outputs.keys()
         self.between = before.producer.keys() - before.static - claimed - self.after_shapes.keys()
 
     def _inputs(self, batch: int) -> dict[str, Array]:
         generator = np.random.default_rng([self.seed, batch])
         return random_inputs(self.before, self.sizes, batch, generator)
 
-    # What can be seen without states.
-
-    def structure(self) -> None:
-        """Claims are about cells that there are, and AFTER has the others."""
-        for name, axis, size in self.said.sizes:
-            shape = self._like(name).shape
-            if (size,) != shape[axis : axis + 1]:
-                raise IntegrityError(
-                    f"is said to have {size} cells, of {list(shape)}", where=f"'{name}' axis {axis}"
-                )
-        for cell in (*self.said.removed, *self.said.unread):
-            wrong = self._wrong(cell, self._like(cell.tensor))
-            if wrong:
-                raise IntegrityError(wrong, where=str(cell))
-        for name, axes in self.fixed.items():
+    def weights(self) -> None:
+        """What is claimed of a weight's content is true."""
+        for name, claims in self.said.held.items():
             if name in self.before.initializers:
-                self._hold(self.before.array(name), axes, ROUNDING, "the weight has")
-        for name in self.said.replaced:
-            self._like(name)
-        for cell in self.said.compensated:
-            claim = cell.among(self.fixed)
-            if claim is None or claim.value != cell.value:
-                raise IntegrityError(
-                    f"is compensated as {cell.value}, not claimed", where=str(cell)
-                )
-        for name, shape in self.after_shapes.items():
-            if name in self.values or name in self.before.initializers:
-                self._same_shape(name, self._like(name), shape)
+                self._hold(self.before.array(name), claims, ROUNDING, "the weight has")
 
-    def _like(self, name: str) -> Array:
-        """An array of the shape and dtype of a tensor of BEFORE, of whatever content."""
-        if name not in self.values and name not in self.before.initializers:
-            raise IntegrityError("BEFORE has no such tensor", where=f"'{name}'")
-        return self.values[name] if name in self.values else self.before.like(name)
+    # What pieces of both do to states.
 
-    def _wrong(self, cell: Cell, like: Array) -> str | None:
-        """Why a claim cannot be true, as far as that can be seen without data."""
-        name, constant = cell.tensor, self.before.constant(cell.tensor)
-        if not (0 <= cell.axis < like.ndim and 0 <= cell.index < like.shape[cell.axis]):
-            return f"is outside of the shape {list(like.shape)}"
-        if name in self.before.outputs:
-            return "belongs to an output, of which everything is needed"
-        if cell.what == "cut" and not constant:
-            return "is computed from the inputs: 'cut' is no reason to remove it"
-        if cell.what in ("zero", "constant") and name in self.before.inputs:
-            return "belongs to an input, which can be anything"
-        limits = np.iinfo(like.dtype) if like.dtype.kind in "iu" else None
-        if limits and not (limits.min <= cell.value <= limits.max and cell.value % 1 == 0):
-            return f"is {like.dtype}, which cannot be {cell.value}"
-        return None
-
-    def _same_shape(self, name: str, like: Array, after: tuple[int, ...]) -> None:
-        removed, constant = self.removed.get(name, {}), self.before.constant(name)
-        if constant and like.dtype == np.int64 and not removed:
-            return  # a shape or indices, of which AFTER may need others
-        if like.ndim != len(after):
-            raise IntegrityError(f"is {list(after)}, BEFORE {list(like.shape)}", where=f"'{name}'")
-        for axis, (old, new) in enumerate(zip(like.shape, after, strict=True)):
-            cells = len(removed.get(axis, {}))
-            grouped = constant and axis == 1 and not cells and new < old
-            if new != old - cells and not (grouped and self._in_groups(name)):
-                raise IntegrityError(
-                    f"has {old} cells before and {new} after; {cells} are listed as removed",
-                    where=f"'{name}' axis {axis}",
-                )
-
-    def _in_groups(self, name: str) -> bool:
-        """Whether a weight goes to a node with groups, which counts axis 1 within a group."""
-        pairs = zip(self.before.nodes, self.before.reads, strict=True)
-        nodes = [node for node, reads in pairs if name in reads]
-        outputs = [out for node in nodes for out in node.output if out in self.before.static]
-        return any(a.name == "group" and a.i > 1 for node in nodes for a in node.attribute) or any(
-            map(self._in_groups, outputs)
-        )
-
-    # What the nodes of BEFORE do to states.
-
-    def nodes(self) -> None:
-        """At each node of BEFORE zeros and constants follow, and nothing unread is read."""
-        stop = self.values.keys() - self.between | self.unread.keys()
-        guesses = self._guesses([cell.tensor for cell in self.said.takers])
+    def pieces_of_both(self) -> None:
+        """At each node of BEFORE claims follow, nothing unread is read, AFTER computes the same."""
+        stop = self.values.keys() - self.between | self.said.unread.keys()
+        computed, done = self.values.keys() - self.before.inputs.keys(), set[str]()
         for node in self.before.nodes:
-            outputs = [name for name in node.output if name and name not in self.between]
-            hopes = [cell for name in outputs for cell in guesses.get(name, ())]
-            piece = Piece(self.before, outputs, lambda name: name in stop)
-            if hopes or self.unread.keys() & piece.cuts or self.fixed.keys() & outputs:
-                self._node(piece, hopes)
-        for cell in self.said.takers:
-            if cell.among(self.removed) or not cell.among(self.fixed):
-                what = "takes over constants, but is removed or not always a constant itself"
-                raise IntegrityError(what, where=str(cell))
+            outputs = [name for name in node.output if name]
+            piece = Piece(
+                self.before,
+                [name for name in outputs if name not in self.between],
+                lambda name: name in stop,
+            )
+            if self.said.unread.keys() & piece.cuts or self.said.held.keys() & piece.wanted:
+                self._node(piece)
+            for name in outputs:
+                same = name in self.before.static and self.after.constant(name)
+                if name in done or name not in self.after_shapes or same:
+                    continue
+                number = self.after.producer.get(name)
+                wanted = [name] if number is None else self.after.nodes[number].output
+                done.update(wanted)
+                self._segment([name for name in wanted if name in computed], piece)
 
-    def _guesses(self, names: Iterable[str]) -> dict[str, list[Cell]]:
-        """Kept cells that are constant in one run, of these tensors and of those before them.
-
-        The certificate does not list them, but a kept constant that takes over others rests on them.
-        """
-        found: dict[str, list[Cell]] = {}
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name in found or name not in self.before.producer or name in self.before.static:
-                continue
-            value = self.values[name]
-            found[name] = [c for axis in range(value.ndim) for c in constants(name, value, axis)]
-            found[name] = [
-                c for c in found[name] if not c.among(self.fixed) and not c.among(self.unread)
-            ]
-            if found[name] or name in self.between:
-                waiting += self.before.reads[self.before.producer[name]]
-        return found
-
-    def _node(self, piece: Piece, hopes: list[Cell]) -> None:
+    def _node(self, piece: Piece) -> None:
+        """Claims on outputs follow from those on inputs, and nothing unread is read."""
         self.pieces += 1
-        unread = [name for name in piece.cuts if name in self.unread]
+        unread = [name for name in piece.cuts if name in self.said.unread]
         rounding = self._rounding([*piece.cuts, *piece.wanted])
         by = f"{self.before.node(piece.wanted[0])} gives"
         for draw in (VALUES, LIKE, LARGE):
             first = self._execute(piece, draw)
             for name, array in first.items():
-                self._hold(array, self.fixed.get(name, {}), rounding, by)
-            hopes = [c for c in hopes if not first or off(first[c.tensor], c, rounding)[1] is None]
+                self._hold(array, self.said.held.get(name, {}), rounding, by)
             if unread and first:
                 other = self._execute(piece, draw, None)
                 for name, array in other.items():
-                    self._hold(array, self.fixed.get(name, {}), rounding, by)
+                    self._hold(array, self.said.held.get(name, {}), rounding, by)
                 self._not_read(piece, draw, unread, first, other)
-        for cell in hopes:
-            self.fixed.setdefault(cell.tensor, {}).setdefault(cell.axis, {})[cell.index] = cell
 
-    def _hold(
-        self, array: Array, axes: Mapping[int, Mapping[int, Cell]], rounding: float, by: str
-    ) -> None:
-        for cell in (cell for cells in axes.values() for cell in cells.values()):
-            error, found = off(array, cell, rounding)
-            if found is not None:
-                raise IntegrityError(
-                    f"is said to be always {cell.value}, but {by} {found:.7g}", where=str(cell)
-                )
-            self.worst_error = max(self.worst_error, error)
+    def _hold(self, array: Array, claims: Claims, rounding: float, by: str) -> None:
+        error, wrong = deviation(array, claims, rounding)
+        if wrong:
+            cell, found = wrong
+            what = f"is said to be always {cell.told()}, but {by} {found:.7g}"
+            raise IntegrityError(what, where=str(cell))
+        self.worst_error = max(self.worst_error, error)
 
     def _rounding(self, names: Iterable[str]) -> float:
-        half = any(self._like(name).dtype == np.float16 for name in names)
+        half = any(self.known[name].dtype == np.float16 for name in names)
         return HALF_ROUNDING if half else ROUNDING
 
     def _execute(
         self, piece: Piece, draw: int, fresh: Collection[Cell] | None = ()
     ) -> dict[str, Array]:
-        """What a piece of BEFORE gives for states; nothing where it cannot run on such numbers."""
+        """What a piece of BEFORE gives for states; nothing where it cannot run on such numbers.
+
+        Kept in the piece, which a node and the segment behind it may have in common.
+        """
+        if fresh == () and draw in piece.found:
+            return piece.found[draw]
         try:
-            return piece({name: self.states.draw(name, draw, fresh) for name in piece.cuts})
+            found = piece({name: self.states.draw(name, draw, fresh) for name in piece.cuts})
+            if fresh == ():
+                piece.found[draw] = found
+            return found
         except PieceError as error:
             if draw != VALUES:
                 return {}
@@ -310,7 +227,9 @@ class _Check:
         changed = self._changed(first, other)
         if changed is None:
             return
-        cells = [c for name in unread for axes in self.unread[name].values() for c in axes.values()]
+        cells = [
+            c for name in unread for axes in self.said.unread[name].values() for c in axes.values()
+        ]
         for cell in cells:
             alone = self._changed(first, self._execute(piece, draw, {cell}))
             if alone is not None:
@@ -320,8 +239,10 @@ class _Check:
     def _changed(self, first: Mapping[str, Array], other: Mapping[str, Array]) -> str | None:
         """The first needed number that is not the same to the last bit."""
         for name in first.keys() & other.keys():
+            if np.array_equal(other[name], first[name]):
+                continue
             error = error_of(other[name], first[name])
-            for claims in (self.unread, self.fixed):
+            for claims in (self.said.unread, self.said.held):
                 for axis, cells in claims.get(name, {}).items():
                     np.moveaxis(error, axis, 0)[list(cells)] = 0
             if error.any():
@@ -329,27 +250,19 @@ class _Check:
                 return f"'{name}' at {at}, which {self.before.node(name)} computes"
         return None
 
-    # What the pieces of AFTER do to states without the removed cells.
-
-    def segments(self) -> None:
-        """Each tensor that both graphs compute is in AFTER what it is in BEFORE, cells apart."""
-        computed, done = self.values.keys() - self.before.inputs.keys(), set[str]()
-        for name in [*self.after.initializers, *self.after.producer]:
-            same = name in self.before.static and self.after.constant(name)
-            if name in done or name not in computed or same:
-                continue
-            number = self.after.producer.get(name)
-            outputs = [name] if number is None else self.after.nodes[number].output
-            done.update(outputs)
-            self._segment([output for output in outputs if output in computed])
-
-    def _segment(self, wanted: list[str]) -> None:
+    def _segment(self, wanted: list[str], node: Piece) -> None:
+        """These tensors are in AFTER what they are in BEFORE, cells apart."""
         stop = self.values.keys() - self.before.static | self.after.static
         after = Piece(self.after, wanted, lambda name: name in stop)
         reached = {*after.cuts} - self.after.static
         settled, static = self.states.settled, self.before.static
         before = Piece(self.before, wanted, lambda n: n in reached or n in static or settled(n))
+        if before.same_as(after) and self._untouched([*after.cuts, *wanted]):
+            return
+        if node.same_as(before) and node.wanted == wanted:
+            before = node
         self.pieces += 2
+        rounding = self._rounding([*reached, *wanted])
         for draw in (VALUES, LIKE, SMALL):
             expected = self._execute(before, draw)
             if not expected:
@@ -359,33 +272,44 @@ class _Check:
             except PieceError as error:
                 what = f"AFTER cannot compute it: {error}"
                 raise IntegrityError(what, where=f"'{wanted[0]}'") from error
-            rounding = self._rounding([*reached, *wanted])
             for name in wanted:
                 self._agree(name, expected[name], found[name], rounding)
+
+    def _untouched(self, names: Iterable[str]) -> bool:
+        """Whether both graphs have the same states of these tensors."""
+        return not any(
+            name in self.said.removed
+            or name in self.said.unread
+            or (name in self.after.static) != (name in self.before.static)
+            or (name in self.after.static and not _same(self.after_values[name], self.values[name]))
+            for name in names
+        )
 
     def _after_state(self, name: str, draw: int) -> Array:
         if name in self.after.static:
             return self.after_values[name]
-        return without(self.states.draw(name, draw, None), self.removed.get(name, {}))
+        state = self.states.draw(name, draw, None, after=True)
+        return without(state, self.said.removed.get(name, {}))
 
     def _agree(self, name: str, expected: Array, found: Array, rounding: float) -> None:
         """Raise where a kept and needed number differs by more than rounding."""
-        removed, real = self.removed.get(name, {}), self.values[name]
-        needed = np.ones(expected.shape, bool)
-        for axis, cells in self.unread.get(name, {}).items():
-            np.moveaxis(needed, axis, 0)[list(cells)] = False
-        needed = without(needed, removed)
-        shape, expected = expected.shape, without(expected, removed)
+        removed, shape = self.said.removed.get(name, {}), expected.shape
+        expected = without(expected, removed)
         if found.shape != expected.shape:
             what = f"is {list(found.shape)} in AFTER, {list(expected.shape)} would be right"
             raise IntegrityError(what, where=f"'{name}'")
         if found.dtype != expected.dtype:
             raise IntegrityError(f"is {found.dtype}, not {expected.dtype}", where=f"'{name}'")
-        if needed.any() and not np.isfinite(expected[needed]).any():
+        error, needed = error_of(found, expected), expected
+        if name in self.said.unread:
+            mask = without(self._needed(name, shape), removed)
+            error, needed = np.where(mask, error, 0), expected[mask]
+        if needed.size and not np.isfinite(needed).any():
             raise IntegrityError("is nowhere finite, so nothing can be compared", where=f"'{name}'")
-        error = np.where(needed, error_of(found, expected), 0)
-        size = max(_size(expected[needed]), 0.1 * _size(real))
         worst = float(error.max(initial=0))
+        if not worst:
+            return
+        size = max(_size(needed), 0.1 * _size(self.values[name]))
         if worst > (allowed := rounding * size if found.dtype.kind == "f" else 0.0):
             at = np.unravel_index(error.argmax(), error.shape)
             number = without(np.arange(math.prod(shape)).reshape(shape), removed)[at]
@@ -395,7 +319,13 @@ class _Check:
                 f"{allowed:.1g}",
                 where=f"'{name}' at {where} (as BEFORE counts)",
             )
-        self.worst_error = max(self.worst_error, worst / size if size else 0.0)
+        self.worst_error = max(self.worst_error, worst / size)
+
+    def _needed(self, name: str, shape: tuple[int, ...]) -> Array:
+        needed = np.ones(shape, bool)
+        for axis, cells in self.said.unread.get(name, {}).items():
+            np.moveaxis(needed, axis, 0)[list(cells)] = False
+        return needed
 
     def whole(self, before: Path, after: Path) -> None:
         """Both files give the same on random inputs, at two batch sizes if any will do."""
@@ -429,7 +359,12 @@ def _run_file(file: Path, feeds: Iterable[Mapping[str, Array]]) -> list[dict[str
 
 def _size(array: Array) -> float:
     """The largest finite magnitude."""
-    return float(np.abs(array[np.isfinite(array)]).max(initial=0))
+    size = np.abs(array).max(initial=0) if array.dtype.kind == "f" else np.inf
+    return float(size if np.isfinite(size) else np.abs(array[np.isfinite(array)]).max(initial=0))
+
+
+def _same(one: Array, other: Array) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def _shapes(feeds: Mapping[str, Array]) -> str:

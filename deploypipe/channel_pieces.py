@@ -29,9 +29,6 @@ Small ones stay constants, because some kernels want scales and axes so.
 OTHER_SIZE = 32
 """What a dynamic size stands for that is no batch and was not given."""
 
-VALUES, LIKE, LARGE, SMALL = range(4)
-"""Draws: the values of a real run, numbers spread like them, 30 and 0.01 times as large."""
-
 
 class PieceError(Exception):
     """ONNX Runtime refused a piece or stopped in it."""
@@ -98,7 +95,8 @@ class Piece:
     """The nodes between ``wanted`` tensors and the nearest ones for which ``cut`` is true.
 
     ``cuts`` are the tensors whose arrays a call needs: the nearest ones, and the graph's inputs
-    that are reached.  Initializers are part of the piece unless they are cut.
+    that are reached.  Initializers are part of the piece unless they are cut.  ``found``
+    is room for results, by draw.
     """
 
     def __init__(self, graph: Graph, wanted: Iterable[str], cut: Callable[[str], bool]) -> None:
@@ -107,6 +105,7 @@ class Piece:
         self.weights: list[str] = []
         self._numbers: set[int] = set()
         self._walk(cut)
+        self.found: dict[int, dict[str, Array]] = {}
         self._session: Any = None
         self._fed: dict[str, Array] = {}
 
@@ -126,6 +125,19 @@ class Piece:
                 new = [need for need in self.graph.reads[number] if need not in seen]
                 seen.update(new)
                 waiting.extend(new)
+
+    def same_as(self, other: Piece) -> bool:
+        """Whether the other piece is this one, to the last bit of its weights."""
+        one, two = self.graph.model, other.graph.model
+        mine, its = self.graph.initializers, other.graph.initializers
+        return (
+            {*self.cuts} == {*other.cuts}
+            and {*self.weights} == {*other.weights}
+            and self.nodes == other.nodes
+            and [*one.opset_import] == [*two.opset_import]
+            and [*one.functions] == [*two.functions]
+            and all(mine[name] == its[name] for name in self.weights)
+        )
 
     @property
     def nodes(self) -> list[onnx.NodeProto]:
@@ -200,7 +212,7 @@ def explained() -> Iterator[None]:
 
 
 def open_session(model: bytes | Path, *, optimized: bool) -> Any:
-    """A session on the CPU, its threads not spinning; unless ``optimized`` the graph stays as it is.
+    """A session on the CPU, its threads not spinning; unless ``optimized`` the graph stays so.
 
     Raises:
         PieceError: ONNX Runtime does not take the model.
@@ -219,12 +231,16 @@ def open_session(model: bytes | Path, *, optimized: bool) -> Any:
 
 
 def run_nodes(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Arrays of all inputs and computed tensors, each node executed alone, in order.
+    """Arrays of all inputs and computed tensors.
 
     Raises:
         PieceError: a node does not run; it is named.
     """
     values = dict(feeds)
+    try:
+        return values | Piece(graph, graph.producer, feeds.__contains__)(values)
+    except PieceError:
+        pass  # one by one, to find the node
     for node in graph.nodes:
         outputs = [name for name in node.output if name]
         piece = Piece(graph, outputs, lambda name: name not in graph.initializers)
@@ -286,49 +302,17 @@ def random_inputs(
         if not _plain(kind.elem_type):
             raise UserError(f"input '{name}' is of a type that cannot be drawn at random")
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
-        found[name] = _random(dtype, shape, generator)
+        found[name] = random_array(dtype, shape, generator)
     return found
 
 
-def _random(dtype: np.dtype[Any], shape: Sequence[int], generator: np.random.Generator) -> Array:
+def random_array(
+    dtype: np.dtype[Any], shape: Sequence[int], generator: np.random.Generator
+) -> Array:
+    """Normal floats, 8-bit integers over their range, booleans and other integers 0 or 1."""
     if dtype.kind == "f":
         return np.asarray(generator.standard_normal(shape)).astype(dtype)
     if dtype.itemsize > 1 or dtype.kind == "b":
         return generator.integers(0, 2, shape).astype(dtype)  # an index into anything
     limits = np.iinfo(dtype)
     return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
-
-
-def spread(value: Array, draw: int, generator: np.random.Generator) -> Array:
-    """A copy for :data:`VALUES`, or numbers of its dtype and shape that could have stood there.
-
-    Where nothing is negative nothing will be.  64-bit integers stay, because they are shapes and
-    indices; 32-bit ones change places.
-    """
-    kind, size = value.dtype.kind, value.dtype.itemsize
-    if draw == VALUES or not value.size or kind not in "fiub" or (kind in "iu" and size == 8):
-        return value.copy()
-    if kind == "b":
-        return ~value if draw == LIKE else _random(value.dtype, value.shape, generator)
-    if kind in "iu" and size > 1:
-        return generator.permutation(value.ravel()).reshape(value.shape)
-    if kind in "iu":
-        return _random(value.dtype, value.shape, generator)
-    finite = value if np.isfinite(value).all() else value[np.isfinite(value)]
-    deviation = (float(finite.std(dtype=np.float64)) if finite.size else 0.0) or 1.0
-    drawn = np.asarray(generator.standard_normal(value.shape, np.float32))
-    drawn *= np.float32(deviation * {LIKE: 1, LARGE: 30, SMALL: 0.01}[draw])
-    if draw == LIKE and finite.size:
-        drawn += np.float32(finite.mean(dtype=np.float64))
-    if finite.size and finite.min() >= 0:
-        np.abs(drawn, out=drawn)
-    return drawn.clip(-3e4, 3e4, out=drawn).astype(value.dtype)
-
-
-def garbage(value: Array, shape: Sequence[int], generator: np.random.Generator) -> Array:
-    """Any numbers of a tensor's dtype; integers that may be indices stay in their range."""
-    if value.dtype.kind == "f":
-        return (10 * generator.standard_normal(shape)).astype(value.dtype)
-    if value.dtype.itemsize == 1 and value.dtype.kind in "iub":
-        return _random(value.dtype, shape, generator)
-    return generator.choice(value.ravel(), shape)

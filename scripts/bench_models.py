@@ -18,9 +18,9 @@ from pathlib import Path
 # Without torchvision's compiled ops its registrations of them raise; no model here uses one.
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("empty")
 
-import torch
-import torchvision
-from torch import Tensor, nn
+import torch  # noqa: E402
+import torchvision  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 DETECTORS = ("ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "retinanet_resnet50_fpn")
 SEGMENTERS = ("fcn_resnet50", "deeplabv3_resnet50")

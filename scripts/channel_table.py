@@ -21,9 +21,9 @@ LINEAR = 2.0
 
 
 def verdict(reason: str | None, error: float, removed: float) -> str:
-    """exact, wrong, broken (it raises, or its model does not run) or untouched."""
+    """exact, wrong, broken (it raises, or its model does not run), untouched, or absent."""
     if reason:
-        return "broken"
+        return "absent" if reason.startswith("ModuleNotFoundError") else "broken"
     if not error <= EXACT:
         return "wrong"
     return "exact" if removed > 0 else "untouched"
@@ -126,8 +126,8 @@ def model_names(found: dict[str, dict[str, Facts]]) -> list[str]:
 
 def cell(facts: Facts | None) -> str:
     """One tool on one model."""
-    if facts is None:
-        return ""
+    if facts is None or facts["verdict"] == "absent":
+        return "-"
     if facts["verdict"] == "wrong":
         return f"wrong ({float(facts['error']):.1g})"
     if facts["verdict"] == "broken":
@@ -148,7 +148,7 @@ def tallies(found: dict[str, dict[str, Facts]]) -> str:
         mine = [one[method] for one in found.values() if "dead" in one and method in one]
         if not mine:
             continue
-        kinds = ("exact", "untouched", "wrong", "broken")
+        kinds = ("exact", "untouched", "wrong", "broken", "absent")
         count = {kind: sum(one["verdict"] == kind for one in mine) for kind in kinds}
         counted = ", ".join(f"{number} {kind}" for kind, number in count.items() if number)
         exact = [float(one["error"]) for one in mine if one["verdict"] == "exact"]

@@ -150,9 +150,7 @@ def dearest_spares(tensors: Sequence[set[int]], cost: np.ndarray) -> set[int]:
     return taken
 
 
-def constant_tensors(
-    model: ir.Model, flow: Dataflow, dead: np.ndarray, run: Run
-) -> list[set[int]]:
+def constant_tensors(model: ir.Model, flow: Dataflow, dead: np.ndarray, run: Run) -> list[set[int]]:
     """For every tensor that is summed over, the dead classes that no bias can make good for.
 
     They are other than zero, and the sum is padded or they have met a border before: one of them can

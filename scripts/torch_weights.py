@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 import torch
 import torch_pruning
+from bench_models import build
 from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
-from bench_models import build
 
 ALIKE = 1e-3
 """What torch and ONNX Runtime may differ by on the same weights, relative to the largest output."""

@@ -61,7 +61,7 @@ def _detach(model: ir.Model) -> None:
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.dtype != ir.DataType.STRING:
-                doc, notes = tensor.doc_string, tensor.metadata_props
+                doc, notes = tensor.doc_string, dict(tensor.metadata_props)
                 value.const_value = ir.Tensor(
                     tensor.numpy(),
                     dtype=tensor.dtype,

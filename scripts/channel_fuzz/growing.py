@@ -14,7 +14,8 @@ from channel_fuzz import (  # noqa: F401  the pieces enter themselves
     pieces_windows,
 )
 from channel_fuzz.maker import LARGE, Maker, Tensor
-from channel_fuzz.pieces_linear import conv, gemm, matmul
+from channel_fuzz.pieces_linear import conv, gemm, matmul, with_space
+from channel_fuzz.pieces_pointwise import batch_norm
 from channel_fuzz.registry import draw
 
 
@@ -34,10 +35,12 @@ def grow(seed: int, number: int, opset: int = 0) -> Grown:
     g = Maker((seed, number), opset)
     for _ in range(2 if g.chance(0.15) else 1):
         _input(g)
-    for _ in range(g.integer(3, 14)):
+    if g.chance(0.9):
+        g.keep_exact(lambda: _linear(g))
+    for _ in range(g.choice([1, 2, 3, 4, 5, 6, 8, 10, 12])):
         _step(g)
-    if g.chance(0.7):
-        g.keep_exact(lambda: _head(g))
+    if g.chance(0.9):
+        g.keep_exact(lambda: _linear(g))
     return Grown(g.model(_outputs(g)), g.opset, g.exact, g.half)
 
 
@@ -49,6 +52,7 @@ def _input(g: Maker) -> None:
         space = [min(size, 4) for size in space]
     forms = [(channels, *space)] * 5 + [(*space, channels)] * 2 + [(5, channels), (channels,)]
     shape = g.choice(forms)
+    g.last |= len(shape) > 1 and shape[-1] == channels and shape[0] != channels
     still = [False] * len(shape)
     if g.dynamic and len(shape) > 2 and g.chance(0.15):
         still[1 if shape[-1] == channels else 2] = True  # a height that the file leaves open
@@ -68,22 +72,27 @@ def _step(g: Maker) -> None:
         g.keep_exact(lambda: g.tame(last))
 
 
-def _head(g: Maker) -> None:
-    """A linear layer at the end, that need not read all."""
+def _linear(g: Maker) -> None:
+    """A linear layer first, whose dead rows the rest sees, and one last, that need not read all."""
     last = g.open[-1]
-    if last.rank == 2:
-        gemm(g)
-    elif last.rank == 4 and g.chance(0.6):
-        conv(g)
-    else:
-        matmul(g)
+    if last.dtype.kind != "f":
+        return
+    if last.rank == 2 and not last.moving[1] and g.chance(0.7):
+        gemm(g, last)
+    elif with_space(last) and g.chance(0.15 if g.last else 0.9):
+        conv(g, last, 0 if g.chance(0.2) else 1)
+    elif last.rank >= 2 and not last.moving[-1]:
+        matmul(g, last)
+    last = g.open[-1]
+    if last.rank >= 2 and not last.moving[1] and g.chance(0.25):
+        batch_norm(g, last)
 
 
 def _outputs(g: Maker) -> list[Tensor]:
     """The last tensor, and now and then others, read already or not."""
     made = [t for t in g.open if t not in g.inputs] or [g.add("Identity", [g.open[-1]])]
     chosen = {made[-1].name: made[-1]}
-    for _ in range(g.choice([0, 0, 0, 1, 2])):
+    for _ in range(g.choice([0, 0, 0, 0, 1, 2])):
         loose = [t for t in made if t.name not in g.read]
         other = g.choice(loose if loose and g.chance(0.6) else made)
         chosen[other.name] = other

@@ -1,6 +1,6 @@
 """A growing graph: nodes, weights with dead rows and columns, and the tensors that can be read.
 
-Everything follows from the seed.  Some graphs are strict: they take no piece that rounds.  Sizes are noted as they are at batch 2, with a mark on the axes
+Everything follows from the seed.  In a flat graph all pieces are equally likely.  Some graphs are strict: they take no piece that rounds.  Sizes are noted as they are at batch 2, with a mark on the axes
 that the file leaves open; what is known of the numbers says whether answers must agree to the bit.
 """
 
@@ -23,6 +23,7 @@ LARGE = 2.0**12
 
 OPSETS = range(11, 25)
 CONTRIB = "com.microsoft"
+FOREIGN = ("SimplifiedLayerNormalization", "Gelu", "QuickGelu")
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,14 @@ class Maker:
     inputs: list[Tensor] = field(default_factory=list)
     open: list[Tensor] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
+    infos: list[onnx.ValueInfoProto] = field(default_factory=list)
+    """Shapes that onnx cannot infer, noted as exporters do."""
     exact: bool = True
     """Whether every number so far is exact in its dtype, in any order of sums."""
     half: bool = False
     """Whether some tensor is float16."""
+    last: bool = False
+    """Whether an input has its channels last."""
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(list(self.seed))
@@ -75,7 +80,8 @@ class Maker:
         self.whole = self.chance(0.8)
         self.strict = self.whole and self.chance(0.7)
         self.dynamic = self.chance(0.5)
-        self.dead = self.choice([0.2, 0.4, 0.6])
+        self.flat = self.chance(0.5)
+        self.dead = self.choice([0.3, 0.5, 0.7])
         self._shared: dict[tuple[object, ...], tuple[str, Array]] = {}
         self._names = 0
 
@@ -109,13 +115,14 @@ class Maker:
         return x
 
     def pick(
-        self, fits: Callable[[Tensor], bool] = lambda t: True, *, recent: bool = True
+        self, fits: Callable[[Tensor], bool] = lambda t: True
     ) -> Tensor | None:
-        """A float tensor, mostly one of the last, that fits; None if there is none."""
+        """A float tensor, mostly the last or one of the last, that fits; None if there is none."""
         options = [t for t in self.open if t.dtype.kind == "f" and t.scale.bound <= LARGE]
         options = [t for t in options if fits(t)]
-        if recent and self.chance(0.8):
-            options = options[-3:]
+        if self.chance(0.9):  # nothing goes from an input
+            options = [t for t in options if t not in self.inputs] or options
+        options = options[-self.choice([1, 1, 1, 1, 2, 4, 99]) :]
         return self.choice(options) if options else None
 
     def numbers(self, shape: Sequence[int], dtype: Any = np.float32) -> Array:
@@ -215,6 +222,8 @@ class Maker:
             tensor.scale if scale is None else scale,
             np.dtype(tensor.dtype if dtype is None else dtype),
         )
+        if self.nodes and self.nodes[-1].op_type in FOREIGN:
+            self.infos.append(_info(found))
         self.exact &= found.scale.exact(BITS.get(found.dtype, 23))
         self.half |= found.dtype == np.float16
         self.open.append(found)
@@ -228,13 +237,14 @@ class Maker:
             [_info(x) for x in self.inputs],
             [_info(y) for y in outputs],
             self.initializers,
+            value_info=self.infos,
         )
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(CONTRIB, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
     def keep_exact(self, grow: Callable[[], object]) -> None:
         """Grow; where that rounds and the graph is one of those that must not, take it back."""
-        lists = (self.nodes, self.initializers, self.open)
+        lists = (self.nodes, self.initializers, self.open, self.infos)
         sizes = [len(one) for one in lists]
         shared, read = dict(self._shared), set(self.read)
         grow()

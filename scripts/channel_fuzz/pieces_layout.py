@@ -192,11 +192,16 @@ def reordered(g: Maker, x: Tensor, order: list[int]) -> Tensor:
 
 
 def reshaped(g: Maker, x: Tensor, shape: list[int], moving: list[bool]) -> Tensor:
-    """A Reshape to known sizes, with 0 for a copy or -1 for the rest where the size is dynamic."""
+    """A Reshape to known sizes, with 0 for a copy or -1 for the rest where the size is dynamic.
+
+    As it is where the file could not tell it.
+    """
     target = list(shape)
     for axis in (a for a, moves in enumerate(moving) if moves):
         copied = axis < x.rank and x.moving[axis] and x.shape[axis] == shape[axis]
         target[axis] = 0 if copied and (g.chance(0.5) or -1 in target) else -1
+    if target.count(-1) > 1:
+        return x
     static = [a for a, moves in enumerate(moving) if not moves]
     if -1 not in target and static and g.chance(0.3):
         target[g.choice(static)] = -1

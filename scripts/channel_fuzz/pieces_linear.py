@@ -32,7 +32,8 @@ def window(g: Maker, space: tuple[int, ...], dilate: bool = True, auto: bool = T
     kernel, stride, dilation, low, high, out = [], [], [], [], [], []
     even = g.chance(0.5)
     for size in space:
-        k, s = min(g.choice([1, 2, 3, 3]), size), g.choice([1, 1, 1, 2])
+        k = min(g.choice([1, 2, 3, 3]), size)
+        s = min(g.choice([1, 1, 1, 2]), k if same else 2)
         d = g.choice([1, 1, 2]) if dilate and not same and (k - 1) * 2 < size else 1
         reach = (k - 1) * d + 1
         a = g.integer(0, min(k - 1, 2)) if g.chance(0.6) else 0
@@ -60,13 +61,13 @@ def groups_of(g: Maker, channels: int) -> int:
 
 
 @piece(weight=7)
-def conv(g: Maker) -> None:
-    x = g.pick(with_space)
+def conv(g: Maker, x: Tensor | None = None, groups: int = 0) -> None:
+    x = x or g.pick(with_space)
     if x is None:
         return
     w = window(g, x.shape[2:])
-    groups = groups_of(g, x.shape[1])
-    outputs = groups * g.integer(1, max(1, 8 // groups))
+    groups = groups or groups_of(g, x.shape[1])
+    outputs = groups * g.integer(max(1, 3 // groups), max(1, 8 // groups))
     name, array = g.weight((outputs, x.shape[1] // groups, *w.kernel), x.dtype, made=0, read=1)
     inputs: list[Tensor | str] = [x, name]
     bias = g.bias(array, x.dtype) if g.chance(0.6) else None
@@ -83,7 +84,7 @@ def conv_transpose(g: Maker) -> None:
     if x is None:
         return
     groups = g.choice([1, 1, 1, 1, g.divisor(x.shape[1])])
-    each = g.integer(1, max(1, 6 // groups))
+    each = g.integer(max(1, 3 // groups), max(1, 6 // groups))
     kernel, stride, low, high, extra, out = [], [], [], [], [], []
     for size in x.shape[2:]:
         k, s = g.integer(1, 3), g.choice([1, 2, 2])
@@ -109,8 +110,8 @@ def conv_transpose(g: Maker) -> None:
 
 
 @piece(weight=3)
-def gemm(g: Maker) -> None:
-    x = g.pick(lambda t: t.rank == 2 and not t.moving[1])
+def gemm(g: Maker, x: Tensor | None = None) -> None:
+    x = x or g.pick(lambda t: t.rank == 2 and not t.moving[1])
     if x is None:
         return
     turned = x.fixed and g.chance(0.15)
@@ -146,9 +147,9 @@ def _gemm_bias(g: Maker, array: Array, rows: int, fixed: bool, dtype: Any) -> Ar
 
 
 @piece(weight=4)
-def matmul(g: Maker) -> None:
+def matmul(g: Maker, x: Tensor | None = None) -> None:
     """A constant matrix on the right, often with an Add behind it."""
-    x = g.pick(lambda t: t.rank >= 2 and not t.moving[-1])
+    x = x or g.pick(lambda t: t.rank >= 2 and not t.moving[-1])
     if x is None:
         return
     outputs = g.integer(2, 8)

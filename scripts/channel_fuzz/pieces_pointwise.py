@@ -197,7 +197,7 @@ def where(g: Maker) -> None:
     if x is None:
         return
     y = partner(g, x)
-    if g.chance(0.5):
+    if g.chance(0.8):
         condition = g.constant(g.rng.random(broadcast_shape(g, x)) < 0.5)
     else:
         condition = g.node("Greater", [x.name, g.constant(np.array(0.5, x.dtype))])[0]
@@ -205,8 +205,8 @@ def where(g: Maker) -> None:
 
 
 @piece(weight=4)
-def batch_norm(g: Maker) -> None:
-    x = g.pick(lambda t: t.rank >= 2 and not t.moving[1])
+def batch_norm(g: Maker, x: Tensor | None = None) -> None:
+    x = x or g.pick(lambda t: t.rank >= 2 and not t.moving[1])
     if x is None:
         return
     size, kind = x.shape[1], x.dtype

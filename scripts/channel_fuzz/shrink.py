@@ -122,4 +122,8 @@ def _sweep(graph: onnx.GraphProto) -> None:
         copies = [type(value).FromString(value.SerializeToString()) for value in values]
         del repeated[:]
         repeated.extend(copies)
+    made = {name for node in graph.node for name in node.output}
+    made -= {value.name for value in (*graph.input, *graph.output)}
+    infos = [info for info in graph.value_info if info.name in made]
     del graph.value_info[:]
+    graph.value_info.extend(infos)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from deploypipe.graph.channels.cells import Axis, Index
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.removal import Merge, Removal
-from deploypipe.graph.channels.rule import Kept
+from deploypipe.graph.channels.rule import Joint, Kept
 from deploypipe.graph.channels.shuffle import Shuffle
 from deploypipe.graph.constants import is_constant
 
@@ -40,7 +40,7 @@ def certificate(flow: Dataflow, removal: Removal, shared: Mapping[ir.Value, Any]
             for (value, axis), index in removal.unread.items()
         ],
         "constants": _constants(flow, removal),
-        "compensations": [_compensation(merge) for merge in removal.merges],
+        "compensations": [one for merge in removal.merges for one in _compensations(merge)],
         "replaced": _replaced(flow, removal),
     }
 
@@ -49,7 +49,7 @@ def _constants(flow: Dataflow, removal: Removal) -> list[Json]:
     """The constant cells that stay, or go with their whole tensor: others follow from them."""
     found = []
     for value, axis in flow.activations:
-        numbers = flow.number[flow.cells.ids((value, axis))]
+        numbers = flow.values.of(value, axis)
         known = np.setdiff1d(
             np.flatnonzero(~np.isnan(numbers)), removal.indices.get((value, axis), [])
         )
@@ -75,7 +75,7 @@ def _entry(flow: Dataflow, axis: Axis, index: Index, owners: Mapping[int, list[A
     value, number = axis
     weight = is_constant(value)
     cells = [
-        _cut(flow, axis, int(place), owners) if weight else _cell(flow, axis, int(place))
+        _cut(flow, axis, int(place), owners) if weight else _cell(flow, axis, int(place), index)
         for place in index
     ]
     kind = "weight" if weight else "activation"
@@ -89,20 +89,47 @@ def _cut(flow: Dataflow, axis: Axis, place: int, owners: Mapping[int, list[Any]]
     return {"index": place, "is": "cut", "value": None, "because": because, "from": [owner]}
 
 
-def _cell(flow: Dataflow, axis: Axis, place: int) -> Json:
-    value = axis[0]
-    constant = flow.number[flow.cells.ids(axis)[place]]
-    if np.isnan(constant):
-        readers = [f"{use.node.op_type} '{use.node.name}'" for use in value.uses()]
-        because = f"nothing needs it: {', '.join(readers)} ignore it or make nothing needed of it"
-        return {"index": place, "is": "unread", "value": None, "because": because, "from": []}
-    node = value.producer()
+def _cell(flow: Dataflow, axis: Axis, place: int, gone: Index) -> Json:
+    value, number = axis
+    numbers = flow.number[flow.cells.ids(axis)]
+    joint = flow.values.joint.get(value)
+    if value in flow.values.patterns and numbers[place] != 0 and not np.isnan(numbers[place]):
+        return _multiple(value, numbers, place, gone)
+    if not np.isnan(numbers[place]):
+        return _constant(flow, axis, place, float(numbers[place]))
+    if joint is not None and number in joint.axes and joint.whole(number)[place]:
+        return _fixed(joint, number, place)
+    readers = [f"{use.node.op_type} '{use.node.name}'" for use in value.uses()]
+    because = f"nothing needs it: {', '.join(readers)} ignore it or make nothing needed of it"
+    return {"index": place, "is": "unread", "value": None, "because": because, "from": []}
+
+
+def _constant(flow: Dataflow, axis: Axis, place: int, constant: float) -> Json:
+    node = axis[0].producer()
     assert node is not None  # graph inputs never go
     origin = _origin(flow, node, axis, place)
     because = f"{node.op_type} '{node.name}' of {'constants' if origin else 'no live weight'}"
     state = "zero" if constant == 0 else "constant"
-    told = float(constant)
-    return {"index": place, "is": state, "value": told, "because": because, "from": origin}
+    return {"index": place, "is": state, "value": constant, "because": because, "from": origin}
+
+
+def _multiple(value: ir.Value, numbers: np.ndarray, place: int, gone: Index) -> Json:
+    """Of a channel that stays; there is one, into which the others were merged."""
+    factors = np.abs(np.nan_to_num(numbers))
+    factors[gone] = 0
+    other = int(np.argmax(factors))
+    ratio = float(numbers[place] / numbers[other])
+    because = f"'{value.name}' is one pattern, which no input changes"
+    told = {"is": "multiple", "value": ratio, "of": other, "because": because, "from": []}
+    return {"index": place, **told}
+
+
+def _fixed(joint: Joint, axis: int, place: int) -> Json:
+    others = [one for one in joint.axes if one != axis]
+    array = joint.array.take(place, joint.axes.index(axis))
+    because = "no input changes it, though it is not one number"
+    told = {"is": "fixed", "value": array.tolist(), "axes": others, "because": because}
+    return {"index": place, **told, "from": []}
 
 
 def _origin(flow: Dataflow, node: ir.Node, axis: Axis, place: int) -> list[list[Any]]:
@@ -117,17 +144,19 @@ def _origin(flow: Dataflow, node: ir.Node, axis: Axis, place: int) -> list[list[
     ]
 
 
-def _compensation(merge: Merge) -> Json:
-    into = sorted({int(place) for place in merge.constants.into if place >= 0})
-    return {
-        "tensor": merge.rule.y.name,
-        "input": merge.axis[0].name,
-        "axis": merge.axis[1],
-        "removed": merge.constants.index.tolist(),
-        "values": merge.constants.values.tolist(),
-        "how": "merge" if into else "bias",
-        "into": into[0] if len(into) == 1 else into or None,
-    }
+def _compensations(merge: Merge) -> list[Json]:
+    """One for every channel that others were merged into, or for the bias."""
+    found, constants = [], merge.constants
+    for place in np.unique(constants.into):
+        mine = constants.into == place
+        told = {
+            "removed": constants.index[mine].tolist(),
+            "values": constants.values[mine].tolist(),
+        }
+        how = {"how": "bias", "into": None} if place < 0 else {"how": "merge", "into": int(place)}
+        names = {"tensor": merge.rule.y.name, "input": merge.axis[0].name, "axis": merge.axis[1]}
+        found.append({**names, **told, **how})
+    return found
 
 
 def _replaced(flow: Dataflow, removal: Removal) -> list[Json]:

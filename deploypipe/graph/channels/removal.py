@@ -10,6 +10,7 @@ what keeps a tensor from becoming empty.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,10 +72,17 @@ class _Plan:
         self.gone[self.flow.classes == self.flow.classes[cell]] = False
 
 
-def plan_removal(flow: Dataflow, round_to: int = 1) -> Removal:
-    """Find all dead channels; with ``round_to`` keep as many as fill the last block of a group."""
+def plan_removal(flow: Dataflow, round_to: int = 1, frozen: Collection[int] = ()) -> Removal:
+    """Find all dead channels; with ``round_to`` keep as many as fill the last block of a group.
+
+    ``frozen`` are the places in ``groups_of(flow)`` of groups that stay whole.
+    """
     none = np.zeros(flow.cells.count, bool)
     plan = _Plan(flow, ~flow.pinned & flow.whole_classes(flow.computed), none)
+    if frozen:
+        groups = groups_of(flow)
+        stay = np.concatenate([groups[place].classes for place in frozen])
+        plan.gone &= ~np.isin(flow.classes, stay)
     plan.settle()
     before = -1
     while before != (before := int(plan.gone.sum())) and before:

@@ -27,15 +27,18 @@ def run_on(node: ir.Node, vector: np.ndarray) -> np.ndarray:
     near = np.stack([vector, vector * (1 + change), vector * (1 - change)])
     feeds = [near.astype(dtype), *(array for array in others if array is not None)]
     try:
-        results = _evaluator(*_alone(node)).run(
-            None, {f"in{k}": array for k, array in zip(_places(node), feeds, strict=True)}
-        )
+        with np.errstate(all="ignore"):
+            results = _evaluator(*_alone(node)).run(
+                None, {f"in{k}": array for k, array in zip(_places(node), feeds, strict=True)}
+            )
     except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
         return np.full(vector.shape, np.nan)
     found = np.asarray(results[0], np.float64)  # type: ignore[index]
     if found.shape != near.shape:
         return np.full(vector.shape, np.nan)
-    step = np.abs(found[1:] - found[0]).max(0) > 1e-3 * np.abs(found[0]) + 1e-6 * np.abs(vector)
+    with np.errstate(all="ignore"):
+        apart = np.abs(found[1:] - found[0]).max(0)
+        step = apart > 1e-3 * np.abs(found[0]) + 1e-6 * np.abs(vector)
     return np.where(step | ~np.isfinite(found[0]), np.nan, found[0])
 
 

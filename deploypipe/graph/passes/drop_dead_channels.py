@@ -5,12 +5,13 @@
 A channel is dead where it is one constant for every input, or where nothing reads it.  A constant
 that is not zero is made good for: in the next bias where no padding can be seen, else by merging
 all constant channels of a tensor into one.  The outputs are the same numbers, up to the order of
-sums, and every removal comes with a certificate.
+sums; every removal is tested in float64 and in whole numbers, and comes with a certificate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
@@ -19,6 +20,9 @@ from deploypipe.graph import Evidence, GraphPass, Outcome
 from deploypipe.graph.channels.certificate import certificate
 from deploypipe.graph.channels.constant_tensors import fold_constant_tensors
 from deploypipe.graph.channels.dataflow import Dataflow
+from deploypipe.graph.channels.groups import groups_of
+from deploypipe.graph.channels.proof.finding import Finding
+from deploypipe.graph.channels.proof.prove import prove
 from deploypipe.graph.channels.removal import changes, plan_removal, remove
 from deploypipe.graph.channels.sharing import part, unite
 from deploypipe.graph.shapes import infer_shapes
@@ -26,9 +30,13 @@ from deploypipe.graph.shapes import infer_shapes
 
 @dataclass(frozen=True)
 class DropDeadChannels(GraphPass):
-    """Remove channels that are constant or that nothing reads; keep blocks of ``round_to`` full."""
+    """Remove channels that are constant or that nothing reads; keep blocks of ``round_to`` full.
+
+    ``prove`` tests every removal on further copies of the model.
+    """
 
     round_to: int = 1
+    prove: bool = True
 
     def __post_init__(self) -> None:
         if self.round_to < 1:
@@ -37,11 +45,11 @@ class DropDeadChannels(GraphPass):
     def call(self, model: ir.Model) -> Outcome:
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)
-        first, ambiguous = self._cut(model, inner=False)
+        first, ambiguous = self._proven(model, inner=False)
         if not ambiguous:
             return first
         # Where heads cannot go, the same dimension of all of them perhaps can.
-        second, _ = self._cut(model, inner=True)
+        second, _ = self._proven(model, inner=True)
         return Outcome(
             model,
             first.modified or second.modified,
@@ -50,12 +58,55 @@ class DropDeadChannels(GraphPass):
             first.evidence + second.evidence,
         )
 
-    def _cut(self, model: ir.Model, inner: bool) -> tuple[Outcome, bool]:
+    def _proven(self, model: ir.Model, inner: bool) -> tuple[Outcome, bool]:
+        """Cut; what the proof refutes is put back, and told."""
+        before = model.clone()
+        outcome, ambiguous = self._cut(model, inner)
+        findings = self._findings(before, model, inner) if outcome.modified and self.prove else []
+        if any(finding.ok is False for finding in findings):
+            model.graph = before.clone().graph
+            outcome = self._without_culprits(before, model, inner, findings)
+        infer_shapes(model)
+        for evidence in outcome.evidence:
+            evidence.certificate["proof"] = [_told(finding) for finding in findings]
+        outcome.evidence = [replace(one, after=model.clone()) for one in outcome.evidence]
+        return outcome, ambiguous
+
+    def _findings(
+        self, before: ir.Model, after: ir.Model, inner: bool, frozen: Collection[int] = ()
+    ) -> list[Finding]:
+        return prove(before, after, lambda model: self._cut(model, inner, frozen))
+
+    def _without_culprits(
+        self, before: ir.Model, model: ir.Model, inner: bool, findings: Sequence[Finding]
+    ) -> Outcome:
+        """Cut all but the groups that the proof refutes; nothing, if that is not enough."""
+        names = [group.name for group in groups_of(Dataflow(before.clone().graph, inner=inner))]
+
+        def fails(chosen: Collection[int]) -> bool:
+            frozen = set(range(len(names))) - set(chosen)
+            after = before.clone()
+            self._cut(after, inner, frozen)
+            told = self._findings(before, after, inner, frozen)
+            return any(finding.ok is False for finding in told)
+
+        bad = find_culprits(range(len(names)), fails)
+        why = next(finding.why for finding in findings if finding.ok is False)
+        refusals = [f"{names[one]}: stays, for without it {why}; please report" for one in bad]
+        if fails(set(range(len(names))) - set(bad)):
+            return Outcome(model, False, [], [*refusals, "all dead channels stay"])
+        outcome, _ = self._cut(model, inner, bad)
+        outcome.refusals += refusals
+        return outcome
+
+    def _cut(
+        self, model: ir.Model, inner: bool, frozen: Collection[int] = ()
+    ) -> tuple[Outcome, bool]:
         before = model.clone()
         copies = part(model.graph)
         flow = Dataflow(model.graph, inner=inner)
-        removal = plan_removal(flow, self.round_to)
-        constants = fold_constant_tensors(flow, removal)
+        removal = plan_removal(flow, self.round_to, frozen)
+        constants = {} if frozen else fold_constant_tensors(flow, removal)
         told = [f"{value.name}: is constant, and so is what reads it" for value in constants]
         claims = certificate(flow, removal, copies)
         if removal.indices:
@@ -65,6 +116,21 @@ class DropDeadChannels(GraphPass):
         if not told:
             return Outcome(model, False, [], removal.refusals), flow.ambiguous
         RemoveUnusedNodesPass()(model)
-        infer_shapes(model)
-        evidence = [Evidence(before, model.clone(), claims)]
+        evidence = [Evidence(before, model, claims)]
         return Outcome(model, True, told, removal.refusals, evidence), flow.ambiguous
+
+
+def find_culprits(chosen: Sequence[int], fails: Callable[[Collection[int]], bool]) -> list[int]:
+    """The smallest parts of ``chosen`` that fail alone, by halving; all, if only all together do."""
+    if not chosen or not fails(chosen):
+        return []
+    if len(chosen) == 1:
+        return list(chosen)
+    half = len(chosen) // 2
+    found = find_culprits(chosen[:half], fails) + find_culprits(chosen[half:], fails)
+    return found or list(chosen)
+
+
+def _told(finding: Finding) -> dict[str, object]:
+    error = finding.error if finding.ok is not None else None
+    return {"test": finding.name, "error": error, "limit": finding.limit, "result": finding.why}

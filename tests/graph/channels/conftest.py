@@ -87,7 +87,8 @@ def cut(parse, flow, evaluate) -> Callable[..., Cut]:
         found = Cut(before, after)
         for (value, axis), index in plan_removal(flow(planned), round_to).indices.items():
             found.gone.setdefault(str(value.name), {})[axis] = index.tolist()
-        outcome = DropDeadChannels(round_to)(after)
+        # With the proof, the pass would put back what is wrong, and no test would fail.
+        outcome = DropDeadChannels(round_to, prove=False)(after)
         found.changes, found.refusals = outcome.changes, outcome.refusals
         assert outcome.modified is bool(outcome.changes)
         assert outcome.modified or not found.gone

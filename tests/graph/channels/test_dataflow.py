@@ -4,6 +4,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from deploypipe.graph.channels.dataflow import Dataflow
+from deploypipe.graph.shapes import infer_shapes
+
 TEXT = """g (float[N,2,4,4] x) => (float[N,2,4,4] y) {
     h = Conv(x, w, b)
     r = Relu(h)
@@ -30,13 +33,21 @@ def test_constants_are_followed_forward(known):
 
 
 def test_demand_is_followed_backward(known):
-    needed = known.needed(np.zeros(known.cells.count, bool))
+    none = np.zeros(known.cells.count, bool)
+    needed = known.needed(none, none)
     assert needed[known.cells.ids((value(known, "r"), 1))].tolist() == [True, True, True, False]
 
 
-def test_a_zero_channel_that_goes_needs_nothing(known):
+def test_what_is_held_is_needed_in_any_case(known):
+    none, held = (np.zeros(known.cells.count, bool) for _ in range(2))
+    held[known.cells.ids((value(known, "r"), 1))[3]] = True
+    needed = known.needed(none, held)
+    assert needed[known.cells.ids((value(known, "h"), 1))].tolist()[3]
+
+
+def test_a_constant_channel_that_goes_needs_nothing(known):
     gone = np.ones(known.cells.count, bool)
-    needed = known.needed(gone)
+    needed = known.needed(gone, np.zeros(known.cells.count, bool))
     assert needed[known.cells.ids((value(known, "h"), 1))].tolist() == [True, False, False, False]
 
 
@@ -59,9 +70,8 @@ def test_what_an_unknown_op_reads_is_needed(parse, flow):
     text = TEXT.replace("y = Conv(r, v)", "y = Softmax(r)").replace("2,4,4] y", "4,4,4] y")
     w = np.ones((4, 2, 1, 1), np.float32)
     found = flow(parse(text, w=w, b=np.ones(4, np.float32)))
-    assert found.needed(np.zeros(found.cells.count, bool))[
-        found.cells.ids((value(found, "r"), 1))
-    ].all()
+    none = np.zeros(found.cells.count, bool)
+    assert found.needed(none, none)[found.cells.ids((value(found, "r"), 1))].all()
 
 
 def test_a_tensor_of_unknown_rank_is_left_alone(parse, flow, ops):
@@ -81,5 +91,37 @@ def test_a_tensor_of_unknown_rank_is_left_alone(parse, flow, ops):
 def test_every_rule_names_its_ops_and_no_op_has_two():
     from deploypipe.graph.channels.rule import rules
 
-    families = {type(rule): rule.ops for rule in rules().values()}
+    families = {rule: rule.ops for rule in rules().values()}
     assert sum(map(len, families.values())) == len(rules())
+
+
+def test_a_uniform_flow_ties_the_same_places_of_all_groups(parse):
+    text = """g (float[N,2,4,4] x) => (float[N,2,4,4] y) {
+        h = Conv(x, w)
+        d = Conv <group = 2> (h, gw)
+        y = Conv(d, v)}"""
+    arrays = {"w": (6, 2, 1, 1), "gw": (4, 3, 1, 1), "v": (2, 4, 1, 1)}
+    model = parse(text, **{name: np.ones(shape, np.float32) for name, shape in arrays.items()})
+    infer_shapes(model)
+    free, tied = Dataflow(model.graph), Dataflow(model.graph, uniform=True)
+    assert len(free.limits) == 1 and not tied.limits
+    ids = tied.cells.ids((value(tied, "h"), 1))
+    assert tied.classes[ids[:3]].tolist() == tied.classes[ids[3:]].tolist()
+    assert len(set(free.classes[ids])) == 6
+
+
+@pytest.mark.parametrize(("inner", "axis"), [(False, 2), (True, 3)])
+def test_a_split_axis_is_read_in_two_ways(parse, inner, axis):
+    text = """g (float[N,5,4] x) => (float[N,5,2] y) {
+        a = MatMul(x, w)
+        h = Reshape(a, split)
+        m = Reshape(h, merge)
+        y = MatMul(m, v)}"""
+    w, v = np.ones((4, 6), np.float32), np.ones((6, 2), np.float32)
+    shapes = {"split": np.array([0, 5, 2, 3]), "merge": np.array([0, 5, 6])}
+    model = parse(text, w=w, v=v, **shapes)
+    infer_shapes(model)
+    flow = Dataflow(model.graph, inner=inner)
+    assert flow.ambiguous
+    pins = {number for value, number in flow.cells.pins if value.name == "h"}
+    assert pins == {1, 2, 3} - {axis} or pins == {2, 3} - {axis}

@@ -14,7 +14,6 @@ import numpy as np
 from deploypipe.graph.channels.cells import Tie
 from deploypipe.graph.channels.linear import Linear
 from deploypipe.graph.channels.rule import integer
-from deploypipe.graph.constants import is_constant
 
 
 class ConvTranspose(Linear):
@@ -39,5 +38,5 @@ class ConvTranspose(Linear):
     def ties(self) -> Iterable[Tie | None]:
         yield Tie.same((self.x, 1), (self.weights, 0))
         yield Tie.same((self.weights, 1), (self.y, 1))
-        if self.bias is not None and is_constant(self.bias):
+        if self.bias is not None:
             yield Tie.same((self.bias, 0), (self.y, 1))

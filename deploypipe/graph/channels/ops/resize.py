@@ -51,7 +51,8 @@ class Resize(Rule):
     def _still(self) -> list[int]:
         """The axes that surely keep their cells."""
         changed: set[int] = set()
-        scales = constant_of(input_of(self.node, 2 if self.node.op_type == "Resize" else 1))
+        old = self.node.op_type == "Upsample" or len(self.node.inputs) == 2  # Resize of opset 10
+        scales = constant_of(input_of(self.node, 1 if old else 2))
         if scales is not None and scales.size:
             axes = self._axes(scales.size)
             changed = {axis for axis, scale in zip(axes, scales, strict=True) if scale != 1}
@@ -60,8 +61,21 @@ class Resize(Rule):
         return [
             axis
             for axis in range(rank(self.x) or 0)
-            if axis not in changed and axis_size(self.x, axis) == axis_size(self.y, axis)
+            if axis not in changed | self._cropped()
+            and axis_size(self.x, axis) == axis_size(self.y, axis)
         ]
+
+    def _cropped(self) -> set[int]:
+        """The axes of which another part than the whole may be shown."""
+        everything = set(range(rank(self.x) or 0))
+        if self._mode("coordinate_transformation_mode") != "tf_crop_and_resize":
+            return set()
+        part = constant_of(input_of(self.node, 1))
+        if part is None:
+            return everything
+        axes = self._axes(part.size // 2)
+        bounds = zip(axes, part[: len(axes)], part[len(axes) :], strict=True)
+        return {axis for axis, start, end in bounds if (start, end) != (0, 1)}
 
     def _axes(self, count: int) -> list[int]:
         given = ints(self.node, "axes", [])

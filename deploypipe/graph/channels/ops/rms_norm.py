@@ -47,14 +47,19 @@ class RmsNorm(Rule):
         return None
 
     @property
+    def _scale(self) -> ir.Value:
+        value = self.node.inputs[1]
+        assert value is not None
+        return value
+
+    @property
     def _last(self) -> int:
         return (rank(self.x) or 1) - 1
 
     def ties(self) -> Iterable[Tie | None]:
         yield from every_axis(self.x, self.y)
-        scale = self.node.inputs[1]
-        assert scale is not None
-        yield Tie.same((scale, 0), (self.y, self._last))
+        if rank(self._scale):
+            yield Tie.same((self._scale, (rank(self._scale) or 1) - 1), (self.y, self._last))
 
     def sinks(self) -> Iterable[Sink]:
         size = axis_size(self.x, self._last) or 0
@@ -62,7 +67,7 @@ class RmsNorm(Rule):
         yield Sink(axis, Absorb.NOT, np.ones(size, bool), np.zeros(size, np.int64))
 
     def values(self, known: Values) -> None:
-        scale = known.of(self.node.inputs[1], 0)
+        scale = known.of(self._scale, max((rank(self._scale) or 1) - 1, 0))
         zero = (scale == 0) | (known.of(self.x, self._last) == 0)
         known[self.y, self._last] = np.where(zero, 0.0, LIVE)
 
@@ -73,11 +78,9 @@ class RmsNorm(Rule):
         needs.add(self.x, self._last, np.full(size, wanted))
 
     def rewrite(self, kept: Kept) -> None:
-        scale = self.node.inputs[1]
-        assert scale is not None
-        array = constant_of(scale)
-        assert array is not None
+        array = constant_of(self._scale)
+        assert array is not None  # refusal() saw to it
         size, left = axis_size(self.x, self._last) or 0, kept.count(self.x, self._last)
         epsilon = self.node.attributes.get_float("epsilon", 1e-5)
         self.node.attributes["epsilon"] = ir.AttrFloat32("epsilon", epsilon * size / left)
-        set_array(scale, (array * np.sqrt(size / left)).astype(array.dtype))
+        set_array(self._scale, (array * np.sqrt(size / left)).astype(array.dtype))

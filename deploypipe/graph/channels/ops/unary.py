@@ -14,7 +14,7 @@ import numpy as np
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
 from deploypipe.graph.channels.rule import LIVE, Rule, Values, every_axis
 from deploypipe.graph.channels.running import run_on
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, input_of
 
 _NAMES = """
     Abs Acos Asin Asinh Atan Cast Ceil Celu Clip Cos Dropout Elu Erf Exp Floor Gelu HardSigmoid
@@ -29,9 +29,11 @@ class Unary(Rule):
     ops: ClassVar[frozenset[str]] = frozenset(_NAMES.split())
 
     def refusal(self) -> str | None:
+        if self.node.op_type == "Dropout":
+            return "may be in training mode" if self._may_drop() else None
         scalars = [constant_of(value) for value in self.node.inputs[1:] if value is not None]
         plain = all(array is not None and array.size == 1 for array in scalars)
-        return None if plain or self.node.op_type == "Dropout" else "has computed bounds"
+        return None if plain else "has computed bounds"
 
     def ties(self) -> Iterable[Tie | None]:
         return every_axis(self.x, self.y)
@@ -46,6 +48,10 @@ class Unary(Rule):
             if fixed.any():
                 result[fixed] = self._run(vector[fixed])
             known[self.y, axis] = result
+
+    def _may_drop(self) -> bool:
+        train = input_of(self.node, 2)
+        return train is not None and (constant_of(train) is None or bool(constant_of(train)))
 
     def _run(self, vector: np.ndarray) -> np.ndarray:
         if self.node.op_type in ("Identity", "Dropout", "Relu"):  # as most nodes are

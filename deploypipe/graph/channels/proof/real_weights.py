@@ -23,8 +23,10 @@ Array = npt.NDArray[Any]
 LIMIT = 1e-10
 
 
-def real_weights(before: ir.Model, after: ir.Model, feeds: Mapping[str, Array]) -> Finding:
-    """Whether every output of both models is equal to 1e-10 in float64.
+def real_weights(
+    before: ir.Model, after: ir.Model, feeds: Mapping[str, Array], limit: float = LIMIT
+) -> Finding:
+    """Whether every output of both models is equal to ``limit`` in float64.
 
     Not applicable where an op cannot be run in float64 or an output is not finite.
     """
@@ -32,10 +34,10 @@ def real_weights(before: ir.Model, after: ir.Model, feeds: Mapping[str, Array]) 
     try:
         expected, given = evaluate64(before, feeds), evaluate64(after, feeds)
     except CannotEvaluate as error:
-        return not_applicable(name, LIMIT, str(error))
+        return not_applicable(name, limit, str(error))
     if not all(np.isfinite(array).all() for array in expected.values() if array.dtype.kind == "f"):
-        return not_applicable(name, LIMIT, "the outputs are not finite")
-    return judged(name, largest_error(expected, given), LIMIT, "largest relative error")
+        return not_applicable(name, limit, "the outputs are not finite")
+    return judged(name, largest_error(expected, given), limit, "largest relative error")
 
 
 def largest_error(expected: Mapping[str, Array], given: Mapping[str, Array]) -> float:
