@@ -1,4 +1,4 @@
-"""What of a channel certificate can be seen without executing anything: is it about these graphs?"""
+"""What of a channel certificate can be seen without executing anything: does it fit the graphs?"""
 
 from __future__ import annotations
 

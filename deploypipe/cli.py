@@ -197,6 +197,9 @@ def optimize(
     plugin: Annotated[
         list[Path] | None, typer.Option(help="A Python file with passes of your own.")
     ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="A folder for the proof of removed channels.")
+    ] = None,
     data: Data = None,
     target: TargetName = "cpu",
     as_json: Json = False,
@@ -207,7 +210,7 @@ def optimize(
 
     names = None if passes is None else [name.strip() for name in passes.split(",")]
     settings = _settings(data, None, target, None)
-    found = verbs.optimize_model(model, output, settings, names, plugin or [])
+    found = verbs.optimize_model(model, output, settings, names, plugin or [], certificate)
     _show(found, as_json, key_table)
 
 

@@ -28,6 +28,7 @@ from deploypipe.core.options import check
 from deploypipe.core.progress import Progress, Silent
 from deploypipe.core.tensors import fixed_batch
 from deploypipe.data import Data, Split, open_data, open_samples
+from deploypipe.graph.evidence import summary, write_evidence
 from deploypipe.graph.files import data_files, load, save
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.graph.stats import stats
@@ -105,8 +106,13 @@ def optimize_model(
     settings: Settings,
     passes: Sequence[object] | None = None,
     plugins: Sequence[Path] = (),
+    certificate: Path | None = None,
 ) -> Json:
-    """Run graph passes; the outputs are compared on the samples, or on random inputs."""
+    """Run graph passes; the outputs are compared on the samples, or on random inputs.
+
+    ``certificate`` is a folder for the certificates of removed channels, with the models on both
+    sides of each removal.
+    """
     for plugin in plugins:
         shelf.load_plugins(plugin, "--plugin")
     data = settings.open_data()  # with the plug-ins of its recipe
@@ -117,11 +123,15 @@ def optimize_model(
     target = settings.open_target()
     feeds = _feeds(file, data.split("validation"), target) if data else None
     outcome = stage.apply(file, feeds, target)
+    kept = [] if certificate is None else write_evidence(outcome.evidence, certificate)
+    changes = [*outcome.changes, *summary(outcome.evidence)]
+    outcome.evidence.clear()
     save(outcome.model, out)
     return {
         "output": str(out),
+        **({"certificates": [str(place) for place in kept]} if kept else {}),
         "bytes": {"before": before, "after": _bytes(out)},
-        "changes": outcome.changes,
+        "changes": changes,
         "refusals": outcome.refusals,
     }
 
@@ -268,7 +278,8 @@ def _export(
 def inspect_model(file: Path, settings: Settings) -> Json:
     """What is in a file: interface, sizes, MACs, dead channels, share of int8, where nodes run."""
     model, counted = load(file), stats(load(file))
-    dead = DropDeadChannels().call(load(file))
+    block = settings.open_target().channel_block
+    dead = DropDeadChannels(block, prove=False).call(load(file))
     opsets = {domain or "ai.onnx": version for domain, version in model.graph.opset_imports.items()}
     with settings.open_target().open(file, profile=True) as session:
         inputs, outputs = session.inputs, session.outputs

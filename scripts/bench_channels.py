@@ -27,6 +27,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -150,8 +151,13 @@ def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
         return [one_row(name, "torch.onnx.export", "reason", reason, 0.0)]
     rows: list[Row] = []
     for mode in MODES:
-        with tempfile.TemporaryDirectory(dir=given.cache) as text:
-            rows += bench_dead(name, mode, path, Path(text), given)
+        try:
+            with tempfile.TemporaryDirectory(dir=given.cache) as text:
+                rows += bench_dead(name, mode, path, Path(text), given)
+        except Exception as error:  # one model must not cost the others
+            traceback.print_exc()
+            facts = {"verdict": "broken", "reason": f"{type(error).__name__}: {error}"[:200]}
+            rows += [one_row(f"{name} {mode}", "deploypipe", k, v, 0.0) for k, v in facts.items()]
     return rows
 
 
@@ -335,11 +341,10 @@ def main() -> None:
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     whole = not (given.quick or given.models)
-    rows: list[Row] = []
-    for name in given.models or (QUICK if given.quick else [*CLASSIFIERS, *OTHERS]):
-        rows += bench_model(name, given)
+    rows = bench_latency(given)
     rows += bench_chains(QUICK_CHAINS if given.quick else CHAINS, given)
-    rows += bench_latency(given)
+    for name in given.models or (QUICK if given.quick else (*CLASSIFIERS, *OTHERS)):
+        rows += bench_model(name, given)
     print(table(rows))
     if whole:
         keep(rows)

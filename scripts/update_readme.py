@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+import channel_table
 from bench_recipes import table
 
 from deploypipe.core.files import write_text
@@ -24,6 +25,8 @@ def block(name: str) -> str:
     if name == "recipes":
         files = (RESULTS / "recipes_digits.json", RESULTS / "recipes_cifar10.json")
         return table([row for file in files for row in json.loads(file.read_text())["rows"]])
+    if name == "channels":
+        return channel_table.table(json.loads((RESULTS / "channels.json").read_text())["rows"])
     experiment = {"demo": "digits", "cifar": "cifar10"}[name]
     printed = (RESULTS / f"recipes_{experiment}.txt").read_text()
     lines = [line.rstrip() for line in printed.strip().splitlines()]

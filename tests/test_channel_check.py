@@ -51,6 +51,11 @@ def constant(tensor: str, axis: int, size: int, **found: float) -> dict[str, Any
     return cells(tensor, axis, size, "constant", {int(k[1:]): v for k, v in found.items()})
 
 
+def kept(tensor: str, **found: float) -> dict[str, Any]:
+    index = [int(key[1:]) for key in found]
+    return {"tensor": tensor, "axis": 1, "index": index, "values": list(found.values())}
+
+
 def unread(tensor: str, axis: int, size: int, *indices: int) -> dict[str, Any]:
     return cells(tensor, axis, size, "unread", dict.fromkeys(indices))
 
@@ -78,12 +83,13 @@ class Case:
     unread: list[dict[str, Any]] = field(default_factory=list)
     compensations: list[dict[str, Any]] = field(default_factory=list)
     replaced: list[dict[str, Any]] = field(default_factory=list)
+    constants: list[dict[str, Any]] = field(default_factory=list)
 
     def check(self, folder: Path, **options: Any) -> Checked:
         return check_channels(*self.write(folder), **options)
 
     def write(self, folder: Path) -> tuple[Path, Path, Path]:
-        names = ("removed", "unread", "compensations", "replaced")
+        names = ("removed", "unread", "compensations", "replaced", "constants")
         said = {"format": "deploypipe-channels", "version": 1}
         files = folder / "before.onnx", folder / "after.onnx", folder / "channels.json"
         write_model(files[0], self.before, self.before_weights)
@@ -120,7 +126,7 @@ def conv_relu_conv(pads: str = "pads=[1,1,1,1]") -> Case:
 
 
 def folded(pads: str = "") -> Case:
-    """Channel 2 is always 0.75; the next convolution's bias takes it over, which needs no border."""
+    """Channel 2 is always 0.75; the next bias takes it over, which needs no border."""
     case = conv_relu_conv(pads or "pads=[0,0,0,0]")
     w1, b1, w2 = weights(5, 2, 3, 3), weights(5), weights(3, 5, 3, 3)
     w1[2], b1[2] = 0, 0.75
@@ -147,7 +153,79 @@ def merged() -> Case:
     case.removed = [constant(name, 1, 5, i0=0.5, i3=2.0) for name in ("c1", "r1")]
     case.removed += [cut("w1", 0, 5, 0, 3), cut("b1", 0, 5, 0, 3), cut("w2", 1, 5, 0, 3)]
     case.compensations = [taken("y", "r1", "merge", 2, i0=0.5, i3=2.0)]
+    case.constants = [kept(name, i2=0.75) for name in ("c1", "r1")]
     return case
+
+
+def averaged() -> Case:
+    """As ``merged``, but padding goes into averages: the channels are multiples of one pattern."""
+    case = merged()
+    text = "p = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1>(r1)  y = "
+    for name in ("before", "after"):
+        turned = getattr(case, name).replace("y = ", text).replace("(r1, w2)", "(p, w2)")
+        setattr(case, name, turned)
+    multiples = cells("p", 1, 5, "multiple", {0: 0.5 / 0.75, 3: 2 / 0.75})
+    for cell in multiples["cells"]:
+        cell["of"] = 2
+    case.removed.append(multiples)
+    case.compensations = [taken("y", "p", "merge", 2, i0=0.5, i3=2.0)]
+    return case
+
+
+def positions() -> Case:
+    """Channel 1 is what is added to it at each place: the sum after the next convolution has it."""
+    w1, w2, p = weights(3, 2, 1), weights(5, 3, 1), weights(1, 3, 4)
+    w1[1] = 0
+    text = """(float[N,2,4] x) => (float[N,5,4] y) {
+        c = Conv(x, w1)  s = Add(c, p)  y = Conv(s, w2) }"""
+    after = text.replace("y = Conv(s, w2)", "z = Conv(s, w2)  y = Add(z, all)")
+    fixed = cells("s", 1, 3, "fixed", {1: p[0, 1].tolist()})
+    fixed["cells"][0]["axes"] = [2]
+    return Case(
+        text,
+        {"w1": w1, "w2": w2, "p": p},
+        after,
+        {"w1": without(w1, 0, 1), "w2": without(w2, 1, 1), "p": without(p, 1, 1)}
+        | {"all": w2[:, 1] * p[0, 1]},
+        [zero("c", 1, 3, 1), fixed, cut("w1", 0, 3, 1), cut("w2", 1, 3, 1), cut("p", 1, 3, 1)],
+        compensations=[taken("y", "s", "bias", None, i1=0.0)],
+    )
+
+
+def constant_of_which_nothing_is_left() -> Case:
+    """Channel 2 is always 0.75 and stays; in AFTER it is 9, and only the bias knows of 0.75."""
+    case = folded()
+    w1, b1, w2 = (case.before_weights[name].copy() for name in ("w1", "b1", "w2"))
+    b1[2], w2[:, 2] = 9, 0
+    case.after_weights |= {"w1": w1, "b1": b1, "w2": w2}
+    case.removed, case.compensations = [], []
+    case.constants = [kept(name, i2=0.75) for name in ("c1", "r1")]
+    case.unread = [{"tensor": name, "axis": 1, "index": [2]} for name in ("c1", "r1")]
+    return case
+
+
+def merged_in_groups() -> Case:
+    """Of two groups, the first's channel 1 goes into 0, the second's 4 into 5."""
+    w1, b1, wg = weights(6, 2, 1, 1), weights(6), weights(4, 3, 3, 3)
+    w1[[0, 1, 4, 5]], b1[[0, 1, 4, 5]] = 0, [0.5, 2, 3, -1]
+    text = """(float[N,2,5,5] x) => (float[N,4,5,5] y) {
+        c = Conv(x, w1, b1)  y = Conv<group=2, pads=[1,1,1,1]>(c, wg) }"""
+    first, second = wg[:2].copy(), wg[2:].copy()
+    first[:, 0] += 4 * first[:, 1]
+    second[:, 2] -= 3 * second[:, 1]
+    return Case(
+        text,
+        {"w1": w1, "b1": b1, "wg": wg},
+        text,
+        {
+            "w1": without(w1, 0, 1, 4),
+            "b1": without(b1, 0, 1, 4),
+            "wg": np.concatenate([without(first, 1, 1), without(second, 1, 1)]),
+        },
+        [constant("c", 1, 6, i1=2.0, i4=3.0), cut("w1", 0, 6, 1, 4), cut("b1", 0, 6, 1, 4)],
+        constants=[kept("c", i0=0.5, i5=-1.0)],
+        compensations=[taken("y", "c", "merge", 0, i1=2.0), taken("y", "c", "merge", 5, i4=3.0)],
+    )
 
 
 def concat_split() -> Case:
@@ -190,7 +268,7 @@ def depthwise() -> Case:
 
 
 def grouped() -> Case:
-    """Two groups of three lose a channel each, the first its channel 0, the second its channel 2."""
+    """Two groups of three lose a channel each, the first channel 0, the second its channel 2."""
     w1, wg = weights(6, 2, 1, 1), weights(4, 3, 3, 3)
     w1[[0, 5]] = 0
     text = """(float[N,2,5,5] x) => (float[N,4,3,3] y) {
@@ -386,6 +464,7 @@ def bypassed() -> Case:
 TRUE: list[Callable[[], Case]] = [
     *[conv_relu_conv, folded, merged, concat_split, depthwise, grouped, residual, flattened],
     *[not_needed, kept_garbage, half, shuffle, captured, quantized, reshaped_by_shape, bypassed],
+    *[averaged, positions, constant_of_which_nothing_is_left, merged_in_groups],
 ]
 
 
@@ -394,7 +473,8 @@ def test_a_true_certificate_is_confirmed(make, tmp_path):
     case = make()
     found = case.check(tmp_path)
     listed = [cell for entry in case.removed for cell in entry["cells"]]
-    assert found.claims == len(listed) + sum(len(entry["index"]) for entry in case.unread)
+    others = [index for entry in case.unread + case.constants for index in entry["index"]]
+    assert found.claims == len(listed) + len(others)
     assert found.pieces >= 2
     assert found.worst_error < 2e-3
 
@@ -488,12 +568,122 @@ WRONG: dict[str, Wrong] = {
     "merged_into_what_is_not_constant": (
         merged,
         lambda c: c.compensations[0].update(into=1),
-        ("'r1' axis 1 index 1", "not always a constant"),
+        ("'r1' axis 1 index 1", "not said to be always a constant"),
     ),
     "merged_into_what_is_removed": (
         merged,
         lambda c: c.compensations[0].update(into=3),
         ("'r1' axis 1 index 3", "is removed"),
+    ),
+    "merged_into_what_is_not_listed": (
+        merged,
+        lambda c: c.constants.clear(),
+        ("'r1' axis 1 index 2", "not said to be always a constant"),
+    ),
+    "merged_into_another_constant": (
+        merged,
+        lambda c: c.constants[1].update(values=[0.8]),
+        ("'r1' axis 1 index 2", "always 0.8", "gives 0.75"),
+    ),
+    "merged_into_what_only_looks_constant": (
+        merged,
+        lambda c: change(c.before_weights["w1"], 2, 1e-4),
+        ("'c1' axis 1 index 2", "always 0.75"),
+    ),
+    "kept_and_removed_as_constant": (
+        merged,
+        lambda c: c.constants.append(kept("r1", i3=2.0)),
+        ("'r1' axis 1 index 3", "listed twice"),
+    ),
+    "merged_within_the_wrong_group": (
+        merged_in_groups,
+        lambda c: scale(c, "wg", (3, 1), 1.01),
+        ("'y' at [", "3, "),
+    ),
+    "no_constant_of_the_second_group": (
+        merged_in_groups,
+        lambda c: c.constants[0].update(index=[0], values=[0.5]),
+        ("'c' axis 1 index 5", "not said to be always a constant"),
+    ),
+    "another_multiple": (
+        averaged,
+        lambda c: say(c, "p", value=0.66),
+        ("'p' axis 1 index 0", "always 0.66 times index 2", "node 'p' (AveragePool) gives"),
+    ),
+    "a_multiple_of_what_is_alive": (
+        averaged,
+        lambda c: say(c, "p", of=1),
+        ("'p' axis 1 index 0", "times index 1"),
+    ),
+    "a_multiple_of_what_is_removed": (
+        averaged,
+        lambda c: say(c, "p", of=3),
+        ("'p' axis 1 index 0", "a multiple of index 3, which is not kept"),
+    ),
+    "a_multiple_of_nothing": (
+        averaged,
+        lambda c: say(c, "p", of=5),
+        ("'p' axis 1 index 0", "a multiple of index 5, which is not kept"),
+    ),
+    "a_pattern_that_is_one_number": (
+        averaged,
+        lambda c: say(c, "p", **{"is": "constant", "value": 0.5}),
+        ("'p' axis 1 index 0", "always 0.5"),
+    ),
+    "an_integer_multiple": (
+        quantized,
+        lambda c: say(c, "q", **{"is": "multiple", "value": 1.0, "of": 1}),
+        ("'q' axis 1 index 2", "uint8"),
+    ),
+    "multiples_merged_by_a_wrong_ratio": (
+        averaged,
+        lambda c: instead(c, "w2", 1, 0, 3),
+        ("'y' at [",),
+    ),
+    "fixed_as_another_array": (
+        positions,
+        lambda c: entry(c, "s")["cells"][0]["value"].reverse(),
+        ("'s' axis 1 index 1", "the same array", "node 's' (Add) gives"),
+    ),
+    "fixed_but_read_from_the_input": (
+        positions,
+        lambda c: (change(c.before_weights["w1"], 1, 1e-3), say(c, "c", **{"is": "unread"})),
+        ("'s' axis 1 index 1", "the same array"),
+    ),
+    "fixed_along_its_own_axis": (
+        positions,
+        lambda c: say(c, "s", axes=[1]),
+        ("'s' axis 1 index 1", "vary along axes [1]"),
+    ),
+    "fixed_along_no_axis_that_there_is": (
+        positions,
+        lambda c: say(c, "s", axes=[-1]),
+        ("'s' axis 1 index 1", "vary along axes [-1]"),
+    ),
+    "fixed_in_another_shape": (
+        positions,
+        lambda c: say(c, "s", value=[1.0, 2.0]),
+        ("'s' axis 1 index 1", "shape [2], which is [4]"),
+    ),
+    "fixed_but_half_of_it_taken_over": (
+        positions,
+        lambda c: scale(c, "all", (..., 2), 0.5),
+        ("'y' at [", "2]"),
+    ),
+    "a_constant_that_AFTER_has_forgotten_but_reads": (
+        constant_of_which_nothing_is_left,
+        lambda c: change(c.after_weights["w2"], (1, 2), 1e-2),
+        ("'y' at [", "1, "),
+    ),
+    "a_constant_that_AFTER_has_forgotten_unsaid": (
+        constant_of_which_nothing_is_left,
+        lambda c: c.unread.pop(0),
+        ("'c1' at [", "2, ", "9 in AFTER"),
+    ),
+    "a_forgotten_constant_that_was_another": (
+        constant_of_which_nothing_is_left,
+        lambda c: c.constants[0].update(values=[0.7]),
+        ("'c1' axis 1 index 2", "always 0.7"),
     ),
     "unread_but_read_a_little": (
         not_needed,
@@ -697,6 +887,15 @@ def test_a_wrong_certificate_is_refused(name, tmp_path):
         (lambda said: said["removed"][0]["cells"].append(3), "not laid out"),
         (lambda said: said.update(removed={"a": 1}), "not laid out"),
         (lambda said: said["compensations"].append(taken("y", "r1", "luck", None)), "luck"),
+        (lambda said: said["removed"][0]["cells"][0].update({"is": "multiple"}), "of"),
+        (lambda said: said["removed"][0]["cells"][0].update({"is": "fixed"}), "axes"),
+        (
+            lambda said: said["removed"][0]["cells"][0].update(
+                {"is": "fixed", "axes": [2, 3], "value": [["a"]]}
+            ),
+            "no array of numbers",
+        ),
+        (lambda said: said["constants"].append(kept("r1", i0="a")), "no number"),
         (lambda said: said["compensations"].append(taken("y", "r1", "merge", None)), "whole"),
     ],
 )

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -74,6 +74,9 @@ class Session(ABC):
 
 class Target(ABC):
     """A kind of device and the software that drives it.  Options are the constructor's."""
+
+    channel_block: ClassVar[int] = 1
+    """Channels that its kernels take at a time: fewer than a full block gain nothing."""
 
     @abstractmethod
     def missing(self) -> str | None:

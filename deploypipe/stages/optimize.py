@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -15,8 +15,11 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.shelf import OneOf
 from deploypipe.data import Data
 from deploypipe.graph import PASSES, GraphPass, Outcome, run_passes
+from deploypipe.graph.channels.proof.finding import told
+from deploypipe.graph.channels.proof.permutation import as_deployed
 from deploypipe.graph.check import compare, random_feeds
-from deploypipe.graph.files import data_files, load, save, to_bytes
+from deploypipe.graph.evidence import summary, write_evidence
+from deploypipe.graph.files import data_files, load, save, to_bytes, weight_bytes
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.graph.passes.drop_identity import DropIdentity
 from deploypipe.graph.passes.drop_unused import DropUnused
@@ -28,6 +31,9 @@ from deploypipe.graph.passes.strip_metadata import StripMetadata
 from deploypipe.runtime import Target
 from deploypipe.stages import Desk, Stage, Work
 from deploypipe.stages._batch import batch_of
+
+KEPT_EVIDENCE = 100_000_000
+"""Bytes of weights up to which both sides of every removal are kept beside the result."""
 
 Pass = Annotated[GraphPass, OneOf(PASSES)]
 
@@ -71,7 +77,11 @@ class Optimize(Stage):
         path = desk.out / "model.onnx"
         outcome = self.apply(source.path, feeds, desk.target)
         save(outcome.model, path)
-        notes = {"changes": outcome.changes, "refusals": outcome.refusals}
+        if sum(weight_bytes(one.before) for one in outcome.evidence) <= KEPT_EVIDENCE:
+            write_evidence(outcome.evidence, desk.out / "channels")
+        proofs = [one.certificate["proof"] for one in outcome.evidence]
+        changes = [*outcome.changes, *summary(outcome.evidence)]
+        notes = {"changes": changes, "refusals": outcome.refusals, "channel_proofs": proofs}
         return Artifact.of(Kind.ONNX, path, "optimize", source, notes, data_files(path).values())
 
     def apply(self, path: Path, feeds: Mapping[str, np.ndarray] | None, target: Target) -> Outcome:
@@ -82,7 +92,9 @@ class Optimize(Stage):
         """
         before = load(path)
         checks = [random_feeds(before, batch=2)] if feeds is None else [feeds]
-        outcome = self._run(before.clone(deep_copy=True), self.passes, self.also)
+        passes, also = (_for_target(given, target) for given in (self.passes, self.also))
+        outcome = self._run(before.clone(), passes, also)
+        self._check_removals(outcome, checks, target)
         error = self._error(before, outcome.model, checks, target)
         if error <= self.tolerance:
             return outcome
@@ -103,6 +115,29 @@ class Optimize(Stage):
         changes = first.changes + more.changes + last.changes
         refusals = (more.refusals if also else first.refusals) + last.refusals
         return Outcome(model, True, changes, refusals)
+
+    def _check_removals(
+        self, outcome: Outcome, checks: Sequence[Mapping[str, np.ndarray]], target: Target
+    ) -> None:
+        """Every removal as it will run, against the noise of the model's own sums.
+
+        Raises:
+            UserError: the outputs moved by more than that; nothing is written.
+        """
+
+        def run(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            with target.open(to_bytes(model)) as session:
+                return session(feeds)
+
+        for one in outcome.evidence:
+            finding = as_deployed(one.before, one.after, run, checks[0])
+            one.certificate["proof"].append(told(finding))
+            if finding.ok is False:
+                raise UserError(
+                    f"removing dead channels changed the outputs: {finding.why}",
+                    where="optimize",
+                    then="Leave drop-dead-channels out of optimize.passes, and report the model",
+                )
 
     def _error(
         self,
@@ -126,3 +161,13 @@ class Optimize(Stage):
             if self._error(before, model, checks, target) > self.tolerance:
                 return PASSES.name_of(one)
         return "unknown"
+
+
+def _for_target(passes: Sequence[GraphPass], target: Target) -> list[GraphPass]:
+    """Dead channels fill the target's blocks, unless the recipe says otherwise."""
+    return [
+        replace(one, round_to=target.channel_block)
+        if isinstance(one, DropDeadChannels) and one.round_to == 0
+        else one
+        for one in passes
+    ]

@@ -14,6 +14,7 @@ from channel_fuzz import (  # noqa: F401  the pieces enter themselves
     pieces_windows,
 )
 from channel_fuzz.maker import LARGE, Maker, Tensor
+from channel_fuzz.pieces_layout import reordered
 from channel_fuzz.pieces_linear import conv, gemm, matmul, with_space
 from channel_fuzz.pieces_pointwise import batch_norm
 from channel_fuzz.registry import draw
@@ -39,7 +40,9 @@ def grow(seed: int, number: int, opset: int = 0) -> Grown:
         g.keep_exact(lambda: _linear(g))
     for _ in range(g.choice([1, 2, 3, 4, 5, 6, 8, 10, 12])):
         _step(g)
-    if g.chance(0.9):
+        if g.chance(0.2):
+            g.keep_exact(lambda: _linear(g))
+    if g.chance(0.95):
         g.keep_exact(lambda: _linear(g))
     return Grown(g.model(_outputs(g)), g.opset, g.exact, g.half)
 
@@ -50,13 +53,12 @@ def _input(g: Maker) -> None:
     space = [g.integer(3, 6) for _ in range(g.choice([2, 2, 2, 2, 1, 3]))]
     if len(space) == 3:
         space = [min(size, 4) for size in space]
-    forms = [(channels, *space)] * 5 + [(*space, channels)] * 2 + [(5, channels), (channels,)]
-    shape = g.choice(forms)
-    g.last |= len(shape) > 1 and shape[-1] == channels and shape[0] != channels
+    first, last = (channels, *space), (*space, channels)
+    channel, shape = g.choice([(1, first)] * 4 + [(len(last), last)] * 2 + [(1, (channels,))])
     still = [False] * len(shape)
     if g.dynamic and len(shape) > 2 and g.chance(0.15):
         still[1 if shape[-1] == channels else 2] = True  # a height that the file leaves open
-    g.input((2 if g.dynamic else g.choice([1, 2]), *shape), (g.dynamic, *still))
+    g.input((2 if g.dynamic else g.choice([1, 2]), *shape), (g.dynamic, *still), channel)
 
 
 def _step(g: Maker) -> None:
@@ -79,10 +81,14 @@ def _linear(g: Maker) -> None:
         return
     if last.rank == 2 and not last.moving[1] and g.chance(0.7):
         gemm(g, last)
-    elif with_space(last) and g.chance(0.15 if g.last else 0.9):
+    elif with_space(last) and last.channel == 1 and g.chance(0.9):
         conv(g, last, 0 if g.chance(0.2) else 1)
-    elif last.rank >= 2 and not last.moving[-1]:
-        matmul(g, last)
+    else:
+        if last.channel != last.rank - 1:
+            others = [axis for axis in range(last.rank) if axis != last.channel]
+            last = reordered(g, last, [*others, last.channel])
+        if last.rank >= 2 and not last.moving[-1]:
+            matmul(g, last)
     last = g.open[-1]
     if last.rank >= 2 and not last.moving[1] and g.chance(0.25):
         batch_norm(g, last)

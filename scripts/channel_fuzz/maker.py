@@ -23,7 +23,7 @@ LARGE = 2.0**12
 
 OPSETS = range(11, 25)
 CONTRIB = "com.microsoft"
-FOREIGN = ("SimplifiedLayerNormalization", "Gelu", "QuickGelu")
+FOREIGN = ("SimplifiedLayerNormalization", "Gelu", "QuickGelu", "GroupNormalization")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Tensor:
     moving: tuple[bool, ...]
     scale: Scale
     dtype: np.dtype[Any]
+    channel: int = 1
+    """The axis on which most dead cells should lie."""
 
     @property
     def rank(self) -> int:
@@ -71,8 +73,6 @@ class Maker:
     """Whether every number so far is exact in its dtype, in any order of sums."""
     half: bool = False
     """Whether some tensor is float16."""
-    last: bool = False
-    """Whether an input has its channels last."""
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(list(self.seed))
@@ -106,22 +106,25 @@ class Maker:
         self._names += 1
         return f"{hint}{self._names}"
 
-    def input(self, shape: tuple[int, ...], moving: tuple[bool, ...]) -> Tensor:
+    def input(self, shape: tuple[int, ...], moving: tuple[bool, ...], channel: int) -> Tensor:
         """A new graph input."""
         scale = Scale(3.0, 1.0 if self.whole else 0.0)
-        x = Tensor(self.name("x"), shape, moving, scale, np.dtype(np.float32))
+        x = Tensor(self.name("x"), shape, moving, scale, np.dtype(np.float32), channel)
         self.inputs.append(x)
         self.open.append(x)
         return x
 
     def pick(
-        self, fits: Callable[[Tensor], bool] = lambda t: True
+        self,
+        fits: Callable[[Tensor], bool] = lambda t: True,
+        rather: Callable[[Tensor], bool] = lambda t: True,
     ) -> Tensor | None:
         """A float tensor, mostly the last or one of the last, that fits; None if there is none."""
         options = [t for t in self.open if t.dtype.kind == "f" and t.scale.bound <= LARGE]
         options = [t for t in options if fits(t)]
         if self.chance(0.9):  # nothing goes from an input
             options = [t for t in options if t not in self.inputs] or options
+            options = [t for t in options if rather(t)] or options
         options = options[-self.choice([1, 1, 1, 1, 2, 4, 99]) :]
         return self.choice(options) if options else None
 
@@ -198,13 +201,14 @@ class Maker:
         moving: Sequence[bool] | None = None,
         scale: Scale | None = None,
         dtype: Any = None,
+        channel: int | None = None,
         **attributes: Any,
     ) -> Tensor:
         """A node with one output, by default like its first input."""
         names = [x if isinstance(x, str) else x.name for x in inputs]
         output = self.node(op, names, **attributes)[0]
         first = next(x for x in inputs if isinstance(x, Tensor))
-        return self.opened(replace(first, name=output), shape, moving, scale, dtype)
+        return self.opened(replace(first, name=output), shape, moving, scale, dtype, channel)
 
     def opened(
         self,
@@ -213,6 +217,7 @@ class Maker:
         moving: Sequence[bool] | None = None,
         scale: Scale | None = None,
         dtype: Any = None,
+        channel: int | None = None,
     ) -> Tensor:
         """Note a tensor, changed as told, as one that can be read."""
         found = Tensor(
@@ -221,6 +226,7 @@ class Maker:
             tensor.moving if moving is None else tuple(moving),
             tensor.scale if scale is None else scale,
             np.dtype(tensor.dtype if dtype is None else dtype),
+            min(tensor.channel if channel is None else channel, len(shape or tensor.shape) - 1),
         )
         if self.nodes and self.nodes[-1].op_type in FOREIGN:
             self.infos.append(_info(found))

@@ -49,7 +49,7 @@ def _heads(g: Maker, x: Tensor, heads: int, each: int) -> Tensor:
     return reordered(g, y, [0, 2, 1, 3])
 
 
-@piece(weight=1)
+@piece(weight=0.5)
 def branch(g: Maker) -> None:
     """An If whose bodies capture a tensor, or two."""
     x = g.pick(lambda t: t.dtype == np.float32)

@@ -29,8 +29,8 @@ def signed(g: Maker, axis: int, rank: int) -> int:
 def known_axis(g: Maker, x: Tensor) -> int | None:
     """An axis of known size over one, mostly the channels'."""
     axes = [a for a in range(x.rank) if not x.moving[a] and x.shape[a] > 1]
-    if 1 in axes and g.chance(0.6):
-        return 1
+    if x.channel in axes and g.chance(0.75):
+        return x.channel
     return g.choice(axes) if axes else None
 
 
@@ -181,6 +181,10 @@ def transpose(g: Maker) -> None:
         return
     last = [0, *range(2, x.rank), 1]
     first = [0, x.rank - 1, *range(1, x.rank - 1)]
+    if x.channel in (1, x.rank - 1) and g.chance(0.7):
+        order = last if x.channel == 1 else first
+        reordered(g, x, order)
+        return
     order = g.choice([last, first, [0, *(1 + g.rng.permutation(x.rank - 1)).tolist()]])
     reordered(g, x, order)
 
@@ -188,7 +192,7 @@ def transpose(g: Maker) -> None:
 def reordered(g: Maker, x: Tensor, order: list[int]) -> Tensor:
     """A Transpose."""
     shape, moving = [x.shape[a] for a in order], [x.moving[a] for a in order]
-    return g.add("Transpose", [x], shape, moving, perm=order)
+    return g.add("Transpose", [x], shape, moving, channel=order.index(x.channel), perm=order)
 
 
 def reshaped(g: Maker, x: Tensor, shape: list[int], moving: list[bool]) -> Tensor:
@@ -344,7 +348,7 @@ def depth_space(g: Maker) -> None:
         g.add("SpaceToDepth", [x], (n, 4 * c, h // 2, w // 2), blocksize=2)
 
 
-@piece(weight=0.7)
+@piece(weight=0.5)
 def computed_shape(g: Maker) -> None:
     """A Reshape to a shape that is read from the tensor, as exporters write it."""
     x = g.pick(lambda t: with_space(t) and not any(t.moving[1:]))

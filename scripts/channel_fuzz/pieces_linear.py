@@ -26,6 +26,16 @@ def with_space(t: Tensor) -> bool:
     return 3 <= t.rank <= 5 and not t.moving[1]
 
 
+def in_front(t: Tensor) -> bool:
+    """Whether the channels lie behind the batch."""
+    return t.channel == 1
+
+
+def at_end(t: Tensor) -> bool:
+    """Whether the channels lie last."""
+    return t.channel == t.rank - 1
+
+
 def window(g: Maker, space: tuple[int, ...], dilate: bool = True, auto: bool = True) -> Window:
     """A window that fits ``space``, padded in any of the ways."""
     same = auto and g.chance(0.15)
@@ -62,7 +72,7 @@ def groups_of(g: Maker, channels: int) -> int:
 
 @piece(weight=7)
 def conv(g: Maker, x: Tensor | None = None, groups: int = 0) -> None:
-    x = x or g.pick(with_space)
+    x = x or g.pick(with_space, in_front)
     if x is None:
         return
     w = window(g, x.shape[2:])
@@ -75,12 +85,13 @@ def conv(g: Maker, x: Tensor | None = None, groups: int = 0) -> None:
         inputs.append(g.constant(bias, "b"))
     attributes = w.attributes | ({"group": groups} if groups > 1 or g.chance(0.2) else {})
     shape = (x.shape[0], outputs, *w.space)
-    g.add("Conv", inputs, shape, scale=summed(x.scale, array, bias), **attributes)
+    scale = summed(x.scale, array, bias)
+    g.add("Conv", inputs, shape, scale=scale, channel=1, **attributes)
 
 
 @piece(weight=2)
 def conv_transpose(g: Maker) -> None:
-    x = g.pick(lambda t: with_space(t) and max(t.shape[2:]) <= 8)
+    x = g.pick(lambda t: with_space(t) and max(t.shape[2:]) <= 8, in_front)
     if x is None:
         return
     groups = g.choice([1, 1, 1, 1, g.divisor(x.shape[1])])
@@ -149,13 +160,14 @@ def _gemm_bias(g: Maker, array: Array, rows: int, fixed: bool, dtype: Any) -> Ar
 @piece(weight=4)
 def matmul(g: Maker, x: Tensor | None = None) -> None:
     """A constant matrix on the right, often with an Add behind it."""
-    x = x or g.pick(lambda t: t.rank >= 2 and not t.moving[-1])
+    x = x or g.pick(lambda t: t.rank >= 2 and not t.moving[-1], at_end)
     if x is None:
         return
     outputs = g.integer(2, 8)
     name, array = g.weight((x.shape[-1], outputs), x.dtype, made=1, read=0)
     scale = summed(x.scale, array.T)
-    y = g.add("MatMul", [x, name], (*x.shape[:-1], outputs), scale=scale)
+    shape = (*x.shape[:-1], outputs)
+    y = g.add("MatMul", [x, name], shape, scale=scale, channel=x.rank - 1)
     if g.chance(0.6):
         bias = g.bias(array.T, x.dtype)
         named = g.constant(bias, "b")

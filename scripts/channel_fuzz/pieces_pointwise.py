@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from channel_fuzz.maker import CONTRIB, Maker, Tensor
+from channel_fuzz.pieces_linear import at_end, in_front
 from channel_fuzz.registry import piece
 from channel_fuzz.scale import Array, Scale, scale_of
 
@@ -109,7 +110,7 @@ def prelu(g: Maker) -> None:
     if x is None:
         return
     shape = broadcast_shape(g, x)
-    if g.chance(0.5) and x.rank >= 3 and not x.moving[1]:
+    if g.chance(0.6) and x.rank >= 3 and not x.moving[1]:
         shape = (x.shape[1], *[1] * (x.rank - 2))
     slope = g.numbers(shape, x.dtype) / 4
     g.add("PRelu", [x, g.constant(slope)], scale=x.scale * scale_of(slope).joined(Scale(1, 1)))
@@ -119,9 +120,9 @@ def broadcast_shape(g: Maker, x: Tensor) -> tuple[int, ...]:
     """A shape that goes with x's: scalar, channels, rows, or all that is known."""
     full = [1 if moving else size for size, moving in zip(x.shape, x.moving, strict=True)]
     some = [size if g.chance(0.5) else 1 for size in full]
-    channels = [size if axis == 1 else 1 for axis, size in enumerate(full)]
+    channels = [size if axis == x.channel else 1 for axis, size in enumerate(full)]
     forms = [(), (1,), tuple(channels), tuple(channels), tuple(full), tuple(some)]
-    forms += [tuple(channels[1:]), tuple(full[-1:]), tuple(some[1:])]
+    forms += [tuple(channels[x.channel :]), tuple(full[-1:]), tuple(some[1:])]
     return g.choice(forms)
 
 
@@ -206,7 +207,7 @@ def where(g: Maker) -> None:
 
 @piece(weight=4)
 def batch_norm(g: Maker, x: Tensor | None = None) -> None:
-    x = x or g.pick(lambda t: t.rank >= 2 and not t.moving[1])
+    x = x or g.pick(lambda t: t.rank >= 2 and not t.moving[1], in_front)
     if x is None:
         return
     size, kind = x.shape[1], x.dtype
@@ -225,7 +226,7 @@ def batch_norm(g: Maker, x: Tensor | None = None) -> None:
 
 @piece(weight=1)
 def instance_norm(g: Maker) -> None:
-    x = g.pick(lambda t: with_pixels(t) and not t.moving[1])
+    x = g.pick(lambda t: with_pixels(t) and not t.moving[1], in_front)
     if x is None:
         return
     scale, shift = _scale_and_shift(g, x.shape[1], x.dtype)
@@ -239,7 +240,7 @@ def with_pixels(t: Tensor) -> bool:
 
 @piece(weight=1.5, since=18)
 def group_norm(g: Maker) -> None:
-    x = g.pick(lambda t: with_pixels(t) and not t.moving[1])
+    x = g.pick(lambda t: with_pixels(t) and not t.moving[1], in_front)
     if x is None:
         return
     groups = g.divisor(x.shape[1])
@@ -259,7 +260,7 @@ def layer_norm(g: Maker) -> None:
 
 @piece(weight=1.5)
 def rms_norm(g: Maker) -> None:
-    x = g.pick(lambda t: not t.moving[-1] and t.shape[-1] > 1)
+    x = g.pick(lambda t: not t.moving[-1] and t.shape[-1] > 1, at_end)
     if x is None:
         return
     op = "RMSNormalization" if g.opset >= 23 and g.chance(0.7) else "SimplifiedLayerNormalization"

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from channel_fuzz.maker import Maker, Tensor
-from channel_fuzz.pieces_linear import window, with_space
+from channel_fuzz.pieces_linear import in_front, window, with_space
 from channel_fuzz.registry import piece
 from channel_fuzz.scale import Scale
 
 
 @piece(weight=3.5)
 def pool(g: Maker) -> None:
-    x = g.pick(lambda t: with_space(t) and prod(t.shape[2:]) > 1)
+    x = g.pick(lambda t: with_space(t) and prod(t.shape[2:]) > 1, in_front)
     if x is None:
         return
     op = g.choice(["MaxPool", "MaxPool", "AveragePool", "AveragePool", "LpPool"])
@@ -59,7 +59,7 @@ def ceiled(space: tuple[int, ...], attributes: dict[str, Any]) -> list[int]:
 @piece(weight=2)
 def global_pool(g: Maker) -> None:
     """Now and then with the rest of a squeeze-and-excitation block."""
-    x = g.pick(with_space)
+    x = g.pick(with_space, in_front)
     if x is None:
         return
     ops = ["GlobalAveragePool", "GlobalAveragePool", "GlobalMaxPool"]
@@ -92,7 +92,7 @@ def gate(g: Maker, x: Tensor, y: Tensor) -> None:
 @piece(weight=2)
 def resize(g: Maker) -> None:
     """Twice or half the pixels, or to sizes."""
-    x = g.pick(lambda t: t.rank in (3, 4) and not t.moving[1] and prod(t.shape) <= 800)
+    x = g.pick(lambda t: t.rank in (3, 4) and not t.moving[1] and prod(t.shape) <= 800, in_front)
     if x is None:
         return
     mode = g.choice(["nearest", "nearest", "linear", "cubic"] if x.rank == 4 else ["nearest"])
@@ -156,7 +156,7 @@ def reduce(g: Maker) -> None:
         g.add(op, [x], shape, moving, scale, axes=given, **attributes)
 
 
-@piece(weight=1)
+@piece(weight=0.7)
 def softmax(g: Maker) -> None:
     x = g.pick()
     if x is None:
@@ -167,7 +167,7 @@ def softmax(g: Maker) -> None:
     g.add(op, [x], scale=x.scale.rough(bound), **axis)
 
 
-@piece(weight=0.7)
+@piece(weight=0.3)
 def strange(g: Maker) -> None:
     """Ops that the engine has no rule for."""
     x = g.pick(lambda t: t.rank >= 3 and not t.moving[1])

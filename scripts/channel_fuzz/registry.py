@@ -33,6 +33,6 @@ def piece(weight: float = 1.0, since: int = 11) -> Callable[[Piece], Piece]:
 def draw(g: Maker) -> Piece:
     """A random piece that the opset allows."""
     allowed = [entry for entry in PIECES if entry.since <= g.opset]
-    weights = [1.0 if g.flat else entry.weight for entry in allowed]
+    weights = [min(entry.weight, 1.0) if g.flat else entry.weight for entry in allowed]
     total = sum(weights)
     return allowed[int(g.rng.choice(len(allowed), p=[w / total for w in weights]))].make

@@ -85,8 +85,8 @@ def answers(artifact, desk):
             "did you mean 'drop-dead-channels'?",
         ),
         (
-            {"optimize": {"also": [{"drop-dead-channels": {"round_to": 0}}]}},
-            "s.optimize.also[0].drop-dead-channels: round_to must be at least 1, got 0",
+            {"optimize": {"also": [{"drop-dead-channels": {"round_to": -1}}]}},
+            "s.optimize.also[0].drop-dead-channels: round_to must not be negative, got -1",
         ),
         ({"quantize": {"samples": 0}}, "s.quantize: samples and batch must be at least 1"),
         ({"quantize": {"calibrator": 3}}, "s.quantize.calibrator: expected the name of a calib"),

@@ -21,7 +21,7 @@ from deploypipe.graph.channels.certificate import certificate
 from deploypipe.graph.channels.constant_tensors import fold_constant_tensors
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.groups import groups_of
-from deploypipe.graph.channels.proof.finding import Finding
+from deploypipe.graph.channels.proof.finding import Finding, told
 from deploypipe.graph.channels.proof.prove import prove
 from deploypipe.graph.channels.removal import changes, plan_removal, remove
 from deploypipe.graph.channels.sharing import part, unite
@@ -32,15 +32,16 @@ from deploypipe.graph.shapes import infer_shapes
 class DropDeadChannels(GraphPass):
     """Remove channels that are constant or that nothing reads; keep blocks of ``round_to`` full.
 
-    ``prove`` tests every removal on further copies of the model.
+    ``round_to`` 0 is the target's block where a target is known, else 1.  ``prove`` tests every
+    removal on further copies of the model.
     """
 
-    round_to: int = 1
+    round_to: int = 0
     prove: bool = True
 
     def __post_init__(self) -> None:
-        if self.round_to < 1:
-            raise ValueError(f"round_to must be at least 1, got {self.round_to}")
+        if self.round_to < 0:
+            raise ValueError(f"round_to must not be negative, got {self.round_to}")
 
     def call(self, model: ir.Model) -> Outcome:
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -68,7 +69,7 @@ class DropDeadChannels(GraphPass):
             outcome = self._without_culprits(before, model, inner, findings)
         infer_shapes(model)
         for evidence in outcome.evidence:
-            evidence.certificate["proof"] = [_told(finding) for finding in findings]
+            evidence.certificate["proof"] = [told(finding) for finding in findings]
         outcome.evidence = [replace(one, after=model.clone()) for one in outcome.evidence]
         return outcome, ambiguous
 
@@ -105,7 +106,7 @@ class DropDeadChannels(GraphPass):
         before = model.clone()
         copies = part(model.graph)
         flow = Dataflow(model.graph, inner=inner)
-        removal = plan_removal(flow, self.round_to, frozen)
+        removal = plan_removal(flow, max(1, self.round_to), frozen)
         constants = {} if frozen else fold_constant_tensors(flow, removal)
         told = [f"{value.name}: is constant, and so is what reads it" for value in constants]
         claims = certificate(flow, removal, copies)
@@ -129,8 +130,3 @@ def find_culprits(chosen: Sequence[int], fails: Callable[[Collection[int]], bool
     half = len(chosen) // 2
     found = find_culprits(chosen[:half], fails) + find_culprits(chosen[half:], fails)
     return found or list(chosen)
-
-
-def _told(finding: Finding) -> dict[str, object]:
-    error = finding.error if finding.ok is not None else None
-    return {"test": finding.name, "error": error, "limit": finding.limit, "result": finding.why}

@@ -14,6 +14,8 @@ class Cpu(OnnxRuntimeTarget):
 
     provider: ClassVar[str] = "CPUExecutionProvider"
     install: ClassVar[str] = "pip install onnxruntime"
+    channel_block: ClassVar[int] = 4
+    """ONNX Runtime's blocked convolution takes input channels in multiples of four."""
 
     def providers(self) -> list[tuple[str, dict[str, str]]]:
         return [(self.provider, {})]

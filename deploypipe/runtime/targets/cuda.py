@@ -19,6 +19,7 @@ class Cuda(OnnxRuntimeTarget):
     device: int = 0
 
     provider: ClassVar[str] = "CUDAExecutionProvider"
+    channel_block: ClassVar[int] = 8
     install: ClassVar[str] = "pip install 'deploypipe[gpu]' in an environment without 'onnxruntime'"
 
     def providers(self) -> list[tuple[str, dict[str, str]]]:

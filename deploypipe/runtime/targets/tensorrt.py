@@ -22,6 +22,7 @@ class Tensorrt(Cuda):
     """Let the engine compute in float16 where it is faster."""
 
     provider: ClassVar[str] = "TensorrtExecutionProvider"
+    channel_block: ClassVar[int] = 8
 
     def providers(self) -> list[tuple[str, dict[str, str]]]:
         mine = {"device_id": str(self.device), "trt_fp16_enable": str(self.half)}

@@ -39,7 +39,9 @@ def output(rule, known: Values) -> list[float]:
 def test_outputs_of_constants_alone_are_constants_where_no_border_is_seen(rule):
     w = ramp(2, 4, 3, 3)
     w[1, 2:] = 0
-    plain = rule(CONV.format(attributes="group = 1", bias=", b"), w=w, b=np.array([1, 7], np.float32))
+    plain = rule(
+        CONV.format(attributes="group = 1", bias=", b"), w=w, b=np.array([1, 7], np.float32)
+    )
     assert isinstance(plain, Conv) and plain.borderless
     found = output(plain, known_of(plain, 2, -3, np.nan, np.nan))
     assert np.isnan(found[0]) and found[1] == 7 + 2 * w[1, 0].sum() - 3 * w[1, 1].sum()

@@ -23,7 +23,9 @@ def values(parse):
         arrays |= {"sx": np.float32(0.5), "zx": np.int8(0), "b": np.array([1, 2, 3], np.int32)}
         text = TEXT.replace("AXIS", str(axis)).replace("ZERO", "" if zero is None else ", zw")
         model = parse(text, **{**arrays, **more}, **({} if zero is None else {"zw": zero}))
-        return {value.name: value for node in model.graph for value in (*node.inputs, *node.outputs)}
+        return {
+            value.name: value for node in model.graph for value in (*node.inputs, *node.outputs)
+        }
 
     return build
 

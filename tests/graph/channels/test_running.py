@@ -60,12 +60,16 @@ def test_on_a_step_nothing_is_known(op, step, beside):
 def test_codes_are_whole_numbers_without_a_neighbourhood():
     dequantize = node("DequantizeLinear", ir.DataType.UINT8,
                       others=(np.float32(0.5), np.uint8(120)))  # fmt: skip
-    np.testing.assert_array_equal(run_on(dequantize, np.array([120.0, 121.0, 3.0])), [0, 0.5, -58.5])
+    np.testing.assert_array_equal(
+        run_on(dequantize, np.array([120.0, 121.0, 3.0])), [0, 0.5, -58.5]
+    )
 
 
 def test_a_code_at_the_end_of_the_range_is_known():
     quantize = node("QuantizeLinear", others=(np.float32(0.5), np.int8(0)))
-    np.testing.assert_array_equal(run_on(quantize, np.array([1000.0, -1000.0, 1.1])), [127, -128, 2])
+    np.testing.assert_array_equal(
+        run_on(quantize, np.array([1000.0, -1000.0, 1.1])), [127, -128, 2]
+    )
 
 
 def test_what_cannot_be_run_is_not_known():

@@ -60,10 +60,13 @@ def test_a_shuffle_without_dead_channels_stays_as_it_is(cut):
 
 
 def test_two_shuffles_in_a_row(cut):
-    text = TEXT.replace("y = Conv(c", """d = Reshape(c, split)
+    text = TEXT.replace(
+        "y = Conv(c",
+        """d = Reshape(c, split)
         e = Transpose <perm = [0, 2, 1, 3, 4]> (d)
         f = Reshape(e, merge)
-        y = Conv(f""")
+        y = Conv(f""",
+    )
     done = cut(text, w=filters(6, 1, 5), v=readers(6, 2), **PLAIN)
     assert done.ops == ["Conv", "Gather", "Gather", "Conv"]
 
@@ -96,18 +99,26 @@ def test_a_shuffle_on_the_last_axis(cut):
 
 
 OTHERS = {
-    "a second reader inside": (TEXT.replace("y = C", "z = Relu(b)\ny = C").replace(
-        "y) {", "y, float[N,3,2,4,4] z) {"), PLAIN),  # fmt: skip
+    "a second reader inside": (
+        TEXT.replace("y = C", "z = Relu(b)\ny = C").replace("y) {", "y, float[N,3,2,4,4] z) {"),
+        PLAIN,
+    ),
     "an inner output": (TEXT.replace("y) {", "y, float[N,3,2,4,4] b) {"), PLAIN),
     "a pixel moves": (TEXT.replace("0, 2, 1, 3, 4", "0, 1, 2, 4, 3"), PLAIN),
-    "samples move": (TEXT.replace("0, 2, 1, 3, 4", "1, 0, 2, 3, 4").replace("[N,", "[2,"),
-                     shapes([2, 2, 3, 4, 4], [2, 6, 4, 4])),
+    "samples move": (
+        TEXT.replace("0, 2, 1, 3, 4", "1, 0, 2, 3, 4").replace("[N,", "[2,"),
+        shapes([2, 2, 3, 4, 4], [2, 6, 4, 4]),
+    ),
     "pixels to channels": (TEXT.replace("0, 2, 1, 3, 4", "0, 1, 3, 4, 2"), PLAIN),
-    "no third": (TEXT.replace("c = Reshape(b, merge)", "c = ReduceSum <keepdims = 0> (b, merge)"),
-                 shapes([0, 2, 3, 4, 4], [2])),
-    "another rank": (TEXT.replace("y = Conv(c, v)", "y = ReduceSum(c, merge)"),
-                     shapes([0, 2, 3, 4, 4], [0, 6, 16])),
-}  # fmt: skip
+    "no third": (
+        TEXT.replace("c = Reshape(b, merge)", "c = ReduceSum <keepdims = 0> (b, merge)"),
+        shapes([0, 2, 3, 4, 4], [2]),
+    ),
+    "another rank": (
+        TEXT.replace("y = Conv(c, v)", "y = ReduceSum(c, merge)"),
+        shapes([0, 2, 3, 4, 4], [0, 6, 16]),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", [n for n in OTHERS if n not in ("no third", "another rank")])

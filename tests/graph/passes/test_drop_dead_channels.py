@@ -45,7 +45,7 @@ def test_constants_inside_nodes_are_cut_as_well(parse, same):
 
 def test_its_option_is_checked():
     with pytest.raises(UserError) as error:
-        PASSES.build({"drop-dead-channels": {"round_to": 0}}, "steps[0].optimize.passes[0]")
+        PASSES.build({"drop-dead-channels": {"round_to": -1}}, "steps[0].optimize.passes[0]")
     assert str(error.value) == (
-        "steps[0].optimize.passes[0].drop-dead-channels: round_to must be at least 1, got 0."
+        "steps[0].optimize.passes[0].drop-dead-channels: round_to must not be negative, got -1."
     )

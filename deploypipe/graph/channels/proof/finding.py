@@ -29,3 +29,9 @@ def judged(name: str, error: float, limit: float, what: str) -> Finding:
 def not_applicable(name: str, limit: float, reason: str) -> Finding:
     """The test says nothing, for a reason."""
     return Finding(name, math.nan, limit, None, f"not applicable: {reason}")
+
+
+def told(finding: Finding) -> dict[str, object]:
+    """A finding as plain data, for a certificate."""
+    error = finding.error if finding.ok is not None else None
+    return {"test": finding.name, "error": error, "limit": finding.limit, "result": finding.why}

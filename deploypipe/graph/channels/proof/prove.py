@@ -14,7 +14,7 @@ import onnx_ir as ir
 from deploypipe.core.errors import UserError
 from deploypipe.graph.channels.proof.evaluate import evaluate64
 from deploypipe.graph.channels.proof.finding import Finding, not_applicable
-from deploypipe.graph.channels.proof.real_weights import LIMIT, real_weights
+from deploypipe.graph.channels.proof.real_weights import LIMIT, NAME, real_weights
 from deploypipe.graph.channels.proof.reference import CannotEvaluate
 from deploypipe.graph.channels.proof.whole_numbers import Cut, whole_numbers
 from deploypipe.graph.channels.proof.wide import wide_model
@@ -47,7 +47,7 @@ def prove(before: ir.Model, after: ir.Model, cut: Cut) -> list[Finding]:
             found.append(whole_numbers(before, cut, feeds))
         if sizes == 2:
             break
-    return found or [not_applicable("real weights in float64", LIMIT, "no input fits the model")]
+    return found or [not_applicable(NAME, LIMIT, "no input fits the model")]
 
 
 class _Unfit(Exception):  # noqa: N818
@@ -57,18 +57,17 @@ class _Unfit(Exception):  # noqa: N818
 def _real(before: ir.Model, after: ir.Model, cut: Cut, feeds: Feeds) -> Finding:
     """In float64 throughout, or, of a large model, with the weights as they were stored."""
     try:
-        evaluate64(before, feeds)
-    except CannotEvaluate:
-        pass  # real_weights says so
+        expected = evaluate64(before, feeds)
+    except CannotEvaluate as error:
+        return not_applicable(NAME, LIMIT, str(error))
     except (ValueError, IndexError, RuntimeError) as error:
         raise _Unfit from error
     if weight_bytes(before) <= LARGE:
-        wide = wide_model(before)
-        thin = wide.clone()
+        thin = wide_model(before)
         cut(thin)
         if _weights(thin) == _weights(after):
-            return real_weights(wide, thin, feeds)
-    return real_weights(before, after, feeds, STORED)
+            return real_weights(expected, thin, feeds)
+    return real_weights(expected, after, feeds, STORED)
 
 
 def _weights(model: ir.Model) -> int:

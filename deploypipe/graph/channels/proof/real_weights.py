@@ -20,24 +20,28 @@ from deploypipe.graph.check import relative_error
 
 Array = npt.NDArray[Any]
 
+NAME = "real weights in float64"
 LIMIT = 1e-10
 
 
 def real_weights(
-    before: ir.Model, after: ir.Model, feeds: Mapping[str, Array], limit: float = LIMIT
+    expected: Mapping[str, Array],
+    after: ir.Model,
+    feeds: Mapping[str, Array],
+    limit: float = LIMIT,
 ) -> Finding:
-    """Whether every output of both models is equal to ``limit`` in float64.
+    """Whether every output of ``after`` is as ``expected``, in float64, to ``limit``.
 
-    Not applicable where an op cannot be run in float64 or an output is not finite.
+    ``expected`` is :func:`evaluate64` of the model before.  Not applicable where an op cannot be
+    run in float64 or an output is not finite.
     """
-    name = "real weights in float64"
     try:
-        expected, given = evaluate64(before, feeds), evaluate64(after, feeds)
+        given = evaluate64(after, feeds)
     except CannotEvaluate as error:
-        return not_applicable(name, limit, str(error))
+        return not_applicable(NAME, limit, str(error))
     if not all(np.isfinite(array).all() for array in expected.values() if array.dtype.kind == "f"):
-        return not_applicable(name, limit, "the outputs are not finite")
-    return judged(name, largest_error(expected, given), limit, "largest relative error")
+        return not_applicable(NAME, limit, "the outputs are not finite")
+    return judged(NAME, largest_error(expected, given), limit, "largest relative error")
 
 
 def largest_error(expected: Mapping[str, Array], given: Mapping[str, Array]) -> float:

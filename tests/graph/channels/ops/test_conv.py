@@ -326,9 +326,7 @@ def test_an_unknown_op_pins_what_it_reads(cut):
         y = Conv(s, v)}"""
     done = cut(text, exact=False, w=ramp(4, 2, 1, 1, dead=(1,)), v=ramp(2, 4, 1, 1))
     assert done.gone == {}
-    assert done.refusals == [
-        "1 dead channels stay: Softmax '' reads the axis as a whole"
-    ]
+    assert done.refusals == ["1 dead channels stay: Softmax '' reads the axis as a whole"]
 
 
 def test_weights_that_are_computed_are_left_alone(cut):

@@ -32,7 +32,9 @@ SHAPES = [
 @pytest.mark.parametrize("attributes", SHAPES)
 def test_inputs_and_outputs_go(cut, attributes):
     text = TEXT.replace("ConvTranspose ", f"ConvTranspose {attributes} ")
-    done = cut(text, **weights(w=ramp(4, 2, 1, 1, dead=(1,)), v=ramp(2, 5, 1, 1, dead=(0, 3), axis=1)))
+    done = cut(
+        text, **weights(w=ramp(4, 2, 1, 1, dead=(1,)), v=ramp(2, 5, 1, 1, dead=(0, 3), axis=1))
+    )
     assert done.gone["u"] == {0: [1], 1: [0, 3]} and done.gone["c"] == {0: [0, 3]}
 
 
@@ -77,7 +79,9 @@ def test_a_computed_bias_is_left_alone(cut):
 
 
 def test_a_quantized_bias_is_cut_with_the_outputs(cut):
-    text = TEXT.replace("t = ConvT", "d = DequantizeLinear(q, s)\nt = ConvT").replace("u, c", "u, d")
+    text = TEXT.replace("t = ConvT", "d = DequantizeLinear(q, s)\nt = ConvT").replace(
+        "u, c", "u, d"
+    )
     arrays = weights(w=ramp(4, 2, 1, 1, dead=(1,)), v=ramp(2, 5, 1, 1, dead=(0,), axis=1))
     del arrays["c"]
     done = cut(text, q=np.arange(5, dtype=np.int32), s=np.float32(0.5), **arrays)

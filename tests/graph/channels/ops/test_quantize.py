@@ -45,7 +45,9 @@ PADDED = TEXT.replace("y = Conv (", "y = Conv <pads = [1,1,1,1]> (")
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
-@pytest.mark.parametrize(("zero", "dtype"), [(0, np.int8), (-128, np.int8), (5, np.int8), (128, np.uint8)])
+@pytest.mark.parametrize(
+    ("zero", "dtype"), [(0, np.int8), (-128, np.int8), (5, np.int8), (128, np.uint8)]
+)
 def test_a_constant_goes_into_the_int32_bias_to_the_last_bit(cut, per_channel, zero, dtype):
     arrays = model(per_channel, zero, dtype=dtype)
     done = cut(TEXT, ort=True, **arrays)
@@ -65,15 +67,20 @@ def test_the_cut_model_is_bit_identical_in_the_integer_kernels_too(cut):
 
     from deploypipe.graph.files import to_bytes
 
-    text = TEXT.replace("y = Conv (rd, vd, cd)", """t = Conv (rd, vd, cd)
+    text = TEXT.replace(
+        "y = Conv (rd, vd, cd)",
+        """t = Conv (rd, vd, cd)
         tq = QuantizeLinear(t, sr, zr)
-        y = DequantizeLinear(tq, sr, zr)""")
+        y = DequantizeLinear(tq, sr, zr)""",
+    )
     done = cut(text, ort=True, **model(zero=-3))
     feeds = {"x": np.random.default_rng(1).standard_normal((2, 2, 4, 4)).astype(np.float32) * 4}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     a, b = (
-        onnxruntime.InferenceSession(to_bytes(m), options, ["CPUExecutionProvider"]).run(None, feeds)
+        onnxruntime.InferenceSession(to_bytes(m), options, ["CPUExecutionProvider"]).run(
+            None, feeds
+        )
         for m in (done.before, done.after)
     )
     np.testing.assert_array_equal(a[0], b[0])

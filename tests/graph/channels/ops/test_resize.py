@@ -59,7 +59,9 @@ def test_sizes_and_scales_of_some_axes_alone(cut):
 
 def test_sizes_that_are_computed_pin(cut):
     text = TEXT.format(op="Resize (h, , , q)")
-    text = text.replace("r =", "s = Shape(x)\nf = Slice(s, zero, one)\nq = Concat <axis = 0> (f, rest)\nr =")
+    text = text.replace(
+        "r =", "s = Shape(x)\nf = Slice(s, zero, one)\nq = Concat <axis = 0> (f, rest)\nr ="
+    )
     done = cut(text, exact=False, **arrays(), zero=np.array([0]), one=np.array([1]),
                rest=np.array([4, 6, 3]))  # fmt: skip
     assert done.gone == {}

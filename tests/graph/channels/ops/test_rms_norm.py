@@ -84,16 +84,21 @@ def test_a_norm_over_several_axes_pins(cut):
 
 
 def test_a_scale_that_two_norms_share_is_parted(cut):
-    text = TEXT.replace("y = MatMul(n, v)", """k = MatMul(x, w2)
+    text = TEXT.replace(
+        "y = MatMul(n, v)",
+        """k = MatMul(x, w2)
         m = RMSNormalization(k, scale)
         s = Add(n, m)
-        y = MatMul(s, v)""")
+        y = MatMul(s, v)""",
+    )
     done = cut(text, opset=23, exact=False, **weights(1, 4, w2=weights(1)["w"]))
     assert done.gone["w"] == done.gone["w2"] == {1: [1]}
 
 
 def test_a_computed_scale_pins(cut):
-    text = TEXT.replace("float[N,3,4] x", "float[N,3,4] x, float[6] s").replace("(h, scale", "(h, s")
+    text = TEXT.replace("float[N,3,4] x", "float[N,3,4] x, float[6] s").replace(
+        "(h, scale", "(h, s"
+    )
     arrays = weights(1)
     del arrays["scale"]
     assert cut(text, opset=23, exact=False, **arrays).gone == {}

@@ -35,7 +35,9 @@ def run(cut, reader: str, number: int):
     shape = np.array([number]) if "Slice" in reader else np.array(number)
     more = {"four": np.array([4]), "one": np.array([1]), "zero": np.array([0])}
     more = {n: a for n, a in {**more, "back": np.array([-1])}.items() if n in reader}
-    text = TEXT.replace("READER", f"{reader}\np = ReduceSum <keepdims = 0> (i)\nf = Cast <to = 1> (p)")
+    text = TEXT.replace(
+        "READER", f"{reader}\np = ReduceSum <keepdims = 0> (i)\nf = Cast <to = 1> (p)"
+    )
     return cut(text, k=shape, **more, **weights(1))
 
 

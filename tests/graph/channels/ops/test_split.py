@@ -62,9 +62,10 @@ def test_uneven_parts_of_a_number_of_outputs_are_written_out(cut):
     w = np.ones((8, 2, 1, 1), np.float32)  # 3, 3 and 2
     w[[2, 7]] = 0
     done = cut(graph, opset=18, w=w, v=np.ones((2, 8, 1, 1), np.float32))
-    assert done.constant("Split", 1) == [2, 3, 1] and "num_outputs" not in done.node(
-        "Split"
-    ).attributes
+    assert (
+        done.constant("Split", 1) == [2, 3, 1]
+        and "num_outputs" not in done.node("Split").attributes
+    )
 
 
 def test_a_part_that_nobody_reads_takes_its_filters_along(cut):

@@ -1,0 +1,83 @@
+"""Constants known along several axes at once: the values of an attention, head by head."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deploypipe.graph.channels.rule import Joint, Values
+
+HEADS = """g (float[N,5,4] x) => (float[N,5,2] y) {
+    q = MatMul(x, wq)
+    k = MatMul(x, wk)
+    v0 = MatMul(x, wv)
+    v = Add(v0, bv)
+    q2 = Reshape(q, split)
+    k2 = Reshape(k, split)
+    v2 = Reshape(v, split)
+    qt = Transpose <perm = [0, 2, 1, 3]> (q2)
+    kt = Transpose <perm = [0, 2, 3, 1]> (k2)
+    vt = Transpose <perm = [0, 2, 1, 3]> (v2)
+    s = MatMul(qt, kt)
+    p = Softmax(s)
+    o = MatMul(p, vt)
+    ot = Transpose <perm = [0, 2, 1, 3]> (o)
+    m = Reshape(ot, merge)
+    y = MatMul(m, wo)}"""
+
+
+def ramp(*shape: int) -> np.ndarray:
+    return (np.arange(np.prod(shape)) % 5 - 1.5).reshape(shape).astype(np.float32)
+
+
+def weights(
+    dead: tuple[int, ...] = (), bias: tuple[float, ...] = (0,) * 6
+) -> dict[str, np.ndarray]:
+    """Two heads of three dimensions."""
+    wv = ramp(4, 6)
+    wv[:, list(dead)] = 0
+    plain = {"wq": ramp(4, 6) / 4, "wk": ramp(4, 6) / 4, "wv": wv, "wo": ramp(6, 2)}
+    shapes = {"split": np.array([0, 5, 2, 3]), "merge": np.array([0, 5, 6])}
+    return {**plain, **shapes, "bv": np.array(bias, np.float32)}
+
+
+def test_a_head_of_different_constants_goes_into_the_bias(cut):
+    """Values 3, 4 and 5 are constant, so the second head gives them back whatever it looks at."""
+    done = cut(HEADS, exact=False, **weights((3, 4, 5), (0, 0, 0, 2, -1, 3)))
+    for name in ("wq", "wk", "wv"):
+        assert done.gone[name] == {1: [3, 4, 5]}
+    assert done.ops[-2:] == ["MatMul", "Add"]
+    wanted = np.array([2, -1, 3]) @ ramp(6, 2)[3:]
+    np.testing.assert_allclose(done.after.graph[-1].inputs[1].const_value.numpy(), wanted)
+
+
+def test_a_head_of_zeros_goes(cut):
+    done = cut(HEADS, exact=False, **weights((0, 1, 2)))
+    assert done.gone["wv"] == {1: [0, 1, 2]}
+
+
+def test_a_head_with_one_live_dimension_stays(cut):
+    done = cut(HEADS, exact=False, **weights((4, 5), (0, 0, 0, 0, -1, 3)))
+    assert done.array("wq").shape == (4, 6)
+
+
+@pytest.mark.parametrize("bias", [(0, 2, 0, 0, 2, 0), (0, 2, 0, 0, -1, 0)])
+def test_the_same_dimension_of_all_heads_goes_with_its_constants(cut, bias):
+    done = cut(HEADS, exact=False, **weights((1, 4), bias))
+    assert done.array("wv").shape[1] == 4
+
+
+def test_a_joint_is_moved_with_its_axes():
+    joint = Joint((1, 3), np.array([[1.0, np.nan], [2, 3]]))
+    moved = joint.moved({0: 0, 1: 2, 2: 1, 3: 3})
+    assert moved is not None and moved.axes == (2, 3)
+    assert joint.moved({1: 1}) is None
+    assert joint.whole(1).tolist() == [False, True] and joint.whole(3).tolist() == [True, False]
+
+
+def test_a_joint_of_one_axis_is_an_ordinary_vector(parse):
+    value = parse("g (float[N,3] x) => (float[N,3] y) {y = Relu(x)}").graph.outputs[0]
+    known = Values()
+    known.set_joint(value, Joint((1,), np.array([1.0, np.nan, 2])))
+    np.testing.assert_array_equal(known.of(value, 1), [1, np.nan, 2])
+    assert not known.joint

@@ -1,0 +1,247 @@
+"""What the channel bench counts must not depend on what the engine removes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import channel_table  # noqa: E402
+import dead_channels  # noqa: E402
+
+from deploypipe.graph.channels.dataflow import Dataflow  # noqa: E402
+from deploypipe.graph.constants import constant_of  # noqa: E402
+from deploypipe.graph.files import to_bytes  # noqa: E402
+from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels  # noqa: E402
+from deploypipe.graph.shapes import infer_shapes  # noqa: E402
+
+
+def run(model, feeds):
+    session = onnxruntime.InferenceSession(to_bytes(model), providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, session.run(None, dict(feeds)), strict=True))
+
+
+def parsed(text, **weights):
+    rng = np.random.default_rng(0)
+    proto = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]> {text}')
+    for name, shape in weights.items():
+        array = rng.normal(0, 1, shape).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return ir.serde.deserialize_model(proto)
+
+
+def two_convolutions(pads="[1, 1, 1, 1]"):
+    text = f"""g (float[1, 3, 8, 8] x) => (float[1, 5, h, w] y) {{
+            a = Conv(x, w1, b1)
+            r = Abs(a)
+            y = Conv<pads = {pads}>(r, w2)
+        }}"""
+    return parsed(text, w1=(8, 3, 3, 3), b1=(8,), w2=(5, 8, 3, 3))
+
+
+def grouped():
+    text = """g (float[1, 3, 8, 8] x) => (float[1, 6, h, w] y) {
+            a = Conv(x, w1, b1)
+            y = Conv<pads = [1, 1, 1, 1], group = 2>(a, w2)
+        }"""
+    return parsed(text, w1=(8, 3, 1, 1), b1=(8,), w2=(6, 4, 3, 3))
+
+
+def killed(model, mode, share=0.25):
+    return dead_channels.kill(model, mode, share, 0, run)
+
+
+def test_the_masks_cover_what_makes_a_channel_and_what_reads_it():
+    found = killed(two_convolutions(), "zeros")
+    assert found.weights == 8 * 27 + 5 * 8 * 9
+    assert (found.groups, found.channels) == (1, 2)
+    assert found.removable == found.target == found.bar == 2 * 27 + 5 * 2 * 9
+
+
+def test_a_dead_channel_is_zero_for_every_input():
+    model = two_convolutions()
+    killed(model, "zeros")
+    rows = constant_of(model.graph.initializers["w1"]).reshape(8, -1)
+    bias = constant_of(model.graph.initializers["b1"])
+    dead = ~rows.any(1)
+    assert dead.sum() == 2
+    assert not bias[dead].any()
+    assert bias[~dead].all()
+
+
+def test_a_constant_channel_has_a_bias_and_no_weights():
+    model = two_convolutions()
+    killed(model, "constants")
+    dead = ~constant_of(model.graph.initializers["w1"]).reshape(8, -1).any(1)
+    assert dead.sum() == 2
+    assert constant_of(model.graph.initializers["b1"])[dead].all()
+
+
+def test_one_constant_stays_before_a_padded_sum():
+    found = killed(two_convolutions(), "constants")
+    assert found.spare_channels == 1
+    assert found.spare == found.allowance == 27 + 5 * 9
+    assert found.target == found.removable - found.spare
+
+
+def test_none_stays_where_no_padding_is_seen():
+    found = killed(two_convolutions("[0, 0, 0, 0]"), "constants")
+    assert found.spare == found.allowance == found.spare_channels == 0
+
+
+def test_a_grouped_convolution_keeps_one_in_each_group():
+    # A class is the same place in both groups, so that one class is a channel of each.
+    found = killed(grouped(), "constants")
+    assert (found.channels, found.spare_channels) == (1, 1)
+    assert found.removable == 2 * 3 + 6 * 1 * 9
+    assert found.target == 0
+
+
+@pytest.mark.parametrize("mode", channel_table.MODES)
+@pytest.mark.parametrize("make", [two_convolutions, grouped])
+def test_the_pass_removes_what_was_counted(make, mode):
+    model = make()
+    found = killed(model, mode)
+    DropDeadChannels().call(model)
+    assert found.weights - dead_channels.count_weights(model) == found.target
+
+
+def test_what_is_covered_is_not_what_the_engine_finds_dead():
+    # The count comes from the chosen classes alone: it is there before anything is killed.
+    model = two_convolutions()
+    infer_shapes(model)
+    flow = Dataflow(model.graph, uniform=True)
+    value = model.graph.initializers["w1"]
+    classes = flow.classes[flow.cells.ids((value, 0))]
+    assert dead_channels.covered(flow, classes[:3]) == 3 * 27 + 5 * 3 * 9
+    assert dead_channels.covered(flow, classes[:0]) == 0
+
+
+def test_few_cheap_channels_serve_all_tensors():
+    cost = np.array([9.0, 1.0, 1.0, 5.0])
+    assert dead_channels.needed_spares([{0, 1}, {0, 2}, set()], cost) == {0}
+    assert dead_channels.needed_spares([{0, 1}, {2, 3}], cost) == {1, 2}
+    assert dead_channels.dearest_spares([{0, 1}, {0, 3}, {0}], cost) == {0, 3}
+
+
+def test_channels_are_told_from_what_was_computed():
+    array = np.zeros((1, 3, 2, 2))
+    array[0, 1] = 7
+    array[0, 2, 0] = 7
+    nonzero, flat = dead_channels.channels_of([array, array])
+    assert nonzero.tolist() == [False, True, True]
+    assert flat.tolist() == [True, True, False]
+    other = array + [[[[0]], [[1]], [[0]]]]
+    assert not dead_channels.channels_of([array, other])[1][
+        1
+    ]  # one number per input is no constant
+
+
+@pytest.mark.parametrize(
+    ("reason", "error", "removed", "expected"),
+    [
+        (None, 1e-6, 10, "exact"),
+        (None, 1e-6, 0, "untouched"),
+        (None, 1e-2, 10, "wrong"),
+        (None, 1e-2, 0, "wrong"),
+        (None, float("nan"), 10, "wrong"),
+        ("Fail: no", 0.0, 10, "broken"),
+        ("ModuleNotFoundError: No module named 'onnxifier'", 0.0, 0, "absent"),
+    ],
+)
+def test_a_verdict(reason, error, removed, expected):
+    assert channel_table.verdict(reason, error, removed) == expected
+
+
+def facts(verdict="exact", removed=100, error=1e-7, share=100.0, seconds=1.0, **more):
+    same = {"verdict": verdict, "removed": removed, "error": error, "share_percent": share}
+    return {**same, "seconds": seconds, "pass_seconds": seconds, "peak_bytes": 2e9, **more}
+
+
+def rows(experiments):
+    return [
+        {"experiment": experiment, "method": method, "metric": metric, "value": value}
+        for experiment, methods in experiments.items()
+        for method, metrics in methods.items()
+        for metric, value in metrics.items()
+    ]
+
+
+DEAD = {"removable": 100, "bar": 95, "file_bytes": 1e9}
+
+
+def test_every_bar_can_be_missed():
+    def lines(ours, name="net", **chain):
+        chains = {f"chain {n[1:]}": {"deploypipe": facts(seconds=s)} for n, s in chain.items()}
+        return channel_table.missed(
+            rows({f"{name} zeros": {"dead": DEAD, "deploypipe": ours}} | chains)
+        )
+
+    assert lines(facts()) == []
+    assert lines(facts(removed=95)) == []
+    assert "94 weights, 95 could go" in lines(facts(removed=94))[0]
+    assert "is wrong: 0.1" in lines(facts("wrong", error=0.1))[0]
+    assert "is broken: no" in lines({"verdict": "broken", "reason": "no"})[0]
+    assert lines(facts(seconds=30.0)) == []  # of the largest model alone
+    assert "took 30.0 s" in lines(facts(seconds=30.0), "vgg16_bn")[0]
+    assert "held 4.0x" in lines(facts(peak_bytes=4e9), "vgg16_bn")[0]
+    assert lines(facts(), n100=1.0, n1000=11.0, n5000=60.0) == []
+    assert "5000 take 600.0 s" in lines(facts(), n100=1.0, n1000=11.0, n5000=600.0)[0]
+
+
+def test_a_peer_may_miss_every_bar():
+    methods = {"dead": DEAD, "deploypipe": facts(), "onnxsim": facts("wrong", error=3.0, removed=1)}
+    assert channel_table.missed(rows({"net zeros": methods})) == []
+
+
+def test_the_table_tells_wrong_broken_and_absent_apart():
+    methods = {"deploypipe": facts(), "onnxsim": facts("wrong", error=0.25)}
+    methods |= {"onnxifier": {"verdict": "broken", "reason": "it raises"}}
+    methods |= {"torch-pruning": {"verdict": "absent", "reason": "ModuleNotFoundError"}}
+    one = {"dead": DEAD, **methods}
+    text = channel_table.table(rows({"net zeros": one, "net constants": one}))
+    cells = [cell.strip() for cell in text.splitlines()[2].split("|")[3:-1]]
+    assert cells == ["100 % / 100 %", "wrong (0.2) / wrong (0.2)", "broken / broken", "- / -"]
+    assert "- onnxifier: 2 broken of 2." in text
+
+
+def test_a_share_is_not_rounded_up_to_all():
+    assert channel_table.percent(100.0) == "100 %"
+    assert channel_table.percent(99.97) == "99.9 %"
+    assert channel_table.percent(54.8) == "54.8 %"
+
+
+def test_a_model_that_does_not_export_is_a_row():
+    found = {"odd": {"torch.onnx.export": {"reason": "no such op"}}}
+    found |= {"net zeros": {"dead": DEAD, "deploypipe": facts()}}
+    assert "| odd | does not export: no such op |" in channel_table.table(rows(found))
+
+
+def test_a_job_tells_its_seconds_and_memory(tmp_path):
+    model = two_convolutions()
+    killed(model, "zeros")
+    before, after = tmp_path / "before.onnx", tmp_path / "after.onnx"
+    before.write_bytes(to_bytes(model))
+    words = [
+        sys.executable,
+        str(SCRIPTS / "channel_jobs.py"),
+        "deploypipe",
+        str(before),
+        str(after),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert 0 < told["pass_seconds"] <= told["seconds"]
+    assert told["peak_bytes"] > 1e6
+    assert dead_channels.count_weights(ir.load(after)) == 6 * 27 + 5 * 6 * 9
