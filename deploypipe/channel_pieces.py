@@ -26,6 +26,9 @@ FED_FROM = 4096
 Small ones stay constants, because some kernels want scales and axes so.
 """
 
+THREADS_FROM = 1 << 22
+"""Bytes that a piece is fed from which threads pay for themselves."""
+
 OTHER_SIZE = 32
 """What a dynamic size stands for that is no batch and was not given."""
 
@@ -175,7 +178,9 @@ class Piece:
             ir_version=whole.ir_version, opset_import=whole.opset_import, functions=whole.functions
         )
         model.graph.CopyFrom(helper.make_graph(nodes, "piece", given, wanted, held))
-        return open_session(model.SerializeToString(), optimized=False)
+        work = sum(array.nbytes for array in (*feeds.values(), *self._fed.values()))
+        threads = 0 if work >= THREADS_FROM else 1
+        return open_session(model.SerializeToString(), optimized=False, threads=threads)
 
     def _apart(self, node: onnx.NodeProto) -> onnx.NodeProto:
         """The node; an output of it that is cut, and so given, gets another name."""
@@ -211,7 +216,7 @@ def explained() -> Iterator[None]:
         raise PieceError(" ".join(str(error).split())[:300]) from error
 
 
-def open_session(model: bytes | Path, *, optimized: bool) -> Any:
+def open_session(model: bytes | Path, *, optimized: bool, threads: int = 0) -> Any:
     """A session on the CPU, its threads not spinning; unless ``optimized`` the graph stays so.
 
     Raises:
@@ -221,6 +226,7 @@ def open_session(model: bytes | Path, *, optimized: bool) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = optimized
     if not optimized:

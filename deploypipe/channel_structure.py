@@ -61,7 +61,8 @@ def _wrong(cell: Cell, said: Certificate, before: Graph, like: Array) -> str | N
             return f"is said to be a multiple of index {cell.of}, which is not kept"
         kind = like.dtype
         return None if kind.kind == "f" else f"is {kind}, of which there are no multiples"
-    return _wrong_value(cell, like)
+    plain = cell.what not in HELD or (cell.what in CONSTANT and like.dtype.kind == "f")
+    return None if plain else _wrong_value(cell, like)
 
 
 def _wrong_value(cell: Cell, like: Array) -> str | None:
