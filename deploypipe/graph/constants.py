@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -46,17 +47,26 @@ def add_initializer(graph: ir.Graph, wish: str, array: Array) -> ir.Value:
         const_value=tensor,
     )
     graph.register_initializer(value)
+    _, _, taken = _taken[graph]
+    taken.add(name)
+    _taken[graph] = (len(graph), len(graph.initializers), taken)
     return value
 
 
 def free_name(graph: ir.Graph, wish: str) -> str:
     """``wish``, or ``wish_1`` and so on if a value has that name."""
-    taken = _names(graph)
+    if _taken.get(graph, (-1, -1))[:2] != (len(graph), len(graph.initializers)):
+        _taken[graph] = (len(graph), len(graph.initializers), _names(graph))
+    taken = _taken[graph][2]
     name, number = wish, 0
     while name in taken:
         number += 1
         name = f"{wish}_{number}"
     return name
+
+
+_taken: WeakKeyDictionary[ir.Graph, tuple[int, int, set[str | None]]] = WeakKeyDictionary()
+"""Names in use, looked at anew when the number of nodes or initializers has changed."""
 
 
 def _names(graph: ir.Graph) -> set[str | None]:

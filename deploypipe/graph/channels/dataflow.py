@@ -59,6 +59,18 @@ class Dataflow:
         """int64 [cells]: cells of one number go together."""
         return self.cells.classes()
 
+    def members(self, cell: int) -> np.ndarray:
+        """Numbers of all cells of a cell's class."""
+        order, starts = self._by_class
+        label = self.classes[cell]
+        return np.asarray(order[starts[label] : starts[label + 1]])
+
+    @cached_property
+    def _by_class(self) -> tuple[np.ndarray, np.ndarray]:
+        """The cells sorted by class, and where every class number begins."""
+        order = np.argsort(self.classes, kind="stable")
+        return order, np.searchsorted(self.classes[order], np.arange(self.cells.count + 1))
+
     @cached_property
     def pinned(self) -> np.ndarray:
         """bool [cells]: the cell's class may not go."""

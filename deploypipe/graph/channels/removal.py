@@ -69,7 +69,7 @@ class _Plan:
 
     def revive(self, cell: int) -> None:
         """Bring back a cell's class."""
-        self.gone[self.flow.classes == self.flow.classes[cell]] = False
+        self.gone[self.flow.members(cell)] = False
 
 
 def plan_removal(flow: Dataflow, round_to: int = 1, frozen: Collection[int] = ()) -> Removal:
@@ -237,11 +237,14 @@ def remove(flow: Dataflow, removal: Removal) -> None:
     for node in dead:
         for place in range(len(node.inputs)):
             node.replace_input_with(place, None)
+    merges: dict[Rule, list[Merge]] = {}
+    for merge in removal.merges:
+        merges.setdefault(merge.rule, []).append(merge)
     # Backward, since a node may be replaced, and with it the input that its readers know.
     for node, rule in reversed(list(flow.rules.items())):
         if node in dead:
             continue
-        for merge in (merge for merge in removal.merges if merge.rule is rule):
+        for merge in merges.get(rule, ()):
             rule.compensate(merge.axis, merge.constants, kept)
         if kept.touches(rule):
             rule.rewrite(kept)

@@ -272,11 +272,15 @@ class Kept:
 
     def empty(self, value: ir.Value) -> bool:
         """Whether some axis of a tensor goes altogether."""
-        return any(
-            len(index) and len(index) == axis_size(value, axis)
-            for (v, axis), index in self.removed.items()
-            if v is value
-        )
+        return value in self._empty
+
+    @functools.cached_property
+    def _empty(self) -> set[ir.Value]:
+        return {
+            value
+            for (value, axis), index in self.removed.items()
+            if len(index) and len(index) == axis_size(value, axis)
+        }
 
     def touches(self, rule: Rule) -> bool:
         """Whether any tensor that a rule speaks for loses cells."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deploypipe.graph.channels.groups import groups_of
 from deploypipe.graph.channels.removal import plan_removal
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 
@@ -333,3 +334,18 @@ def test_channels_of_a_pinned_tensor_are_refused_with_the_reason(cut):
     text = PADDED.replace("y) {", "y, float[N,3,4,4] h) {")
     done = cut(text, **constants(2, 0))
     assert done.gone == {} and done.refusals == ["2 dead channels stay: 'h' is a graph output"]
+
+
+def test_groups_that_are_frozen_stay_whole(parse, flow):
+    text = TEXT.replace("y = Conv(h", "k = Conv(h, u)\ny = Conv(k")
+    arrays = weights(3, 1)
+    u = np.ones((3, 3, 1, 1), np.float32)
+    u[2] = 0
+    found = flow(parse(text, u=u, **arrays))
+    frozen = [
+        place
+        for place, group in enumerate(groups_of(found))
+        if any(value.name == "w" for value, _ in group.axes)
+    ]
+    indices = plan_removal(found, frozen=frozen).indices
+    assert {(value.name, axis) for value, axis in indices} == {("u", 0), ("k", 1), ("v", 1)}

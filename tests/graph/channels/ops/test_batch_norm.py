@@ -64,6 +64,13 @@ def test_a_zero_filter_is_a_moved_constant_behind_a_norm(cut, flow, parse, weigh
     assert cut(TEXT, **weights).gone == {}
 
 
+def test_statistics_that_are_computed_pin(cut, weights):
+    text = TEXT.replace("4,4] x", "4,4] x, float[3] m", 1).replace("beta, mean", "beta, m")
+    weights["gamma"], weights["beta"] = np.array([1, 0, 1], np.float32), np.zeros(3, np.float32)
+    del weights["mean"]
+    assert cut(text, **weights).gone == {}
+
+
 def test_a_norm_over_an_unknown_number_of_channels_is_left_alone(cut, weights):
     text = """g (float[N,H,4,4] x) => (float[N,2,4,4] y) {
         n = BatchNormalization <epsilon = 0.0> (x, gamma, beta, mean, var)

@@ -298,3 +298,33 @@ def test_a_product_of_a_tensor_with_itself_keeps_what_is_live(cut):
         t = Transpose <perm = [1, 0]> (h)
         y = MatMul(h, t)}"""
     assert cut(text, w=ramp(4, 3, dead=(1,), axis=1)).gone["w"] == {1: [1]}
+
+
+def test_a_product_that_is_all_zero_is_zero(cut):
+    """Every summed dimension is zero on one side or the other."""
+    text = """g (float[N,3,4] x) => (float[N,3,2] y) {
+        q = MatMul(x, wq)
+        k = MatMul(x, wk)
+        t = Transpose <perm = [0, 2, 1]> (k)
+        s = MatMul(q, t)
+        c = Concat <axis = 2> (x, s)
+        y = MatMul(c, v)}"""
+    wq, wk = ramp(4, 5, dead=(0, 1, 2), axis=1), ramp(4, 5, dead=(3, 4), axis=1)
+    done = cut(text, wq=wq, wk=wk, v=ramp(7, 2))
+    assert done.array("wq").shape == done.array("wk").shape == (4, 1)
+
+
+def test_a_constant_that_only_dead_outputs_read_adds_nothing(cut):
+    v = ramp(5, 4)
+    v[1, :3] = 0
+    text = FOLLOWED.replace("d = Add(c, k)", "d = Relu(c)")
+    done = cut(text, w=weights(1)["w"], b=np.array([0, 5, 0, 0, 0], np.float32), v=v,
+               u=ramp(4, 2, dead=(3,)))  # fmt: skip
+    assert done.gone["v"] == {0: [1], 1: [3]} and done.ops.count("Add") == 1
+
+
+@pytest.mark.parametrize(("left", "right"), [("3", "3,2"), ("2,3", "3")])
+def test_products_with_vectors_pin(parse, flow, left, right):
+    text = f"g (float[{left}] x, float[{right}] z) => (float[A] y) {{y = MatMul(x, z)}}"
+    pins = flow(parse(text)).cells.pins
+    assert any("no product of two tensors" in why for why in pins.values())

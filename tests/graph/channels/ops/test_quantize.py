@@ -216,3 +216,19 @@ def test_a_constant_on_the_edge_between_two_codes_stays(cut):
     done = cut(text, w=w, b=np.array([0, 0.8, 0], np.float32), **more)
     assert done.gone["w"] == {0: [1]}
     assert done.after.graph[-1].inputs[2].const_value.numpy().tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("group", [4, 2])
+def test_quantized_depthwise_weights_are_cut_and_those_of_other_groups_pin(cut, group):
+    text = """g (float[N,2,4,4] x) => (float[N,2,4,4] y) {
+        h = Conv(x, w)
+        d = DequantizeLinear <axis = 0> (q, s)
+        k = Conv <group = GROUP, pads = [1,1,1,1]> (h, d)
+        y = Conv(k, v)}"""
+    w, v = np.ones((4, 2, 1, 1), np.float32), np.ones((2, 4, 1, 1), np.float32)
+    w[[1, 3]] = 0
+    q = (np.arange(4 * 9 * 4 // group) % 5 - 2).reshape(4, -1, 3, 3).astype(np.int8)
+    s = np.array([0.5, 1, 2, 4], np.float32)
+    done = cut(text.replace("GROUP", str(group)), w=w, q=q, s=s, v=v)
+    assert done.gone.get("q", {0: []}) == {0: [1, 3] if group == 4 else []}
+    assert done.gone.get("s", {0: []}) == {0: [1, 3] if group == 4 else []}

@@ -85,6 +85,17 @@ def test_channels_that_are_cropped_stay(cut):
     assert done.gone == {}
 
 
+def test_a_crop_that_is_computed_or_scales_that_are_pin(cut):
+    text = TEXT.format(op=CROP.format(out=0.0) + "(h, q, scales)")
+    text = text.replace("4,4] x", "4,4] x, float[8] p", 1).replace("r =", "q = Abs(p)\nr =")
+    text = text.replace("q = Abs(p)", "z = Sub(p, p)\nq = Add(z, roi)")
+    roi = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32)
+    assert cut(text, exact=False, ort=True, roi=roi, **arrays(), **SCALES).gone == {}
+    text = TEXT.format(op="Resize (h, , q)").replace("4,4] x", "4,4] x, float[4] p", 1)
+    text = text.replace("r =", "z = Sub(p, p)\nq = Add(z, scales)\nr =")
+    assert cut(text, exact=False, ort=True, **arrays(), **SCALES).gone == {}
+
+
 def test_channels_that_are_stretched_stay(cut):
     text = TEXT.format(op='Resize <mode = "nearest"> (h, , scales)')
     weights = {**arrays(), "v": np.ones((2, 8, 1, 1), np.float32)}

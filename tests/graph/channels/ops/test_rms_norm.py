@@ -78,6 +78,15 @@ def test_scales_of_other_shapes_are_never_wrong(cut, shape):
     cut(text, opset=23, exact=False, **weights(1, scale=scale))
 
 
+def test_an_unknown_number_of_channels_pins(cut):
+    text = """g (float[N,3,H] x) => (float[N,3,2] y) {
+        n = RMSNormalization(x, scale)
+        y = MatMul(n, v)}"""
+    scale, v = np.array([1, 0, 1, 1, 1]), np.ones((5, 2))
+    arrays = {"scale": scale.astype(np.float32), "v": v.astype(np.float32)}
+    assert cut(text, opset=23, exact=False, **arrays).gone == {}
+
+
 def test_a_norm_over_several_axes_pins(cut):
     text = TEXT.replace("<epsilon", "<axis = 1, epsilon")
     assert cut(text, opset=23, exact=False, **weights(1, scale=np.ones((3, 6)))).gone == {}
