@@ -20,18 +20,23 @@ from typing import Any
 Facts = dict[str, Any]
 
 
-def deploypipe(given: argparse.Namespace) -> Facts:
-    """Our pass alone."""
+def deploypipe(given: argparse.Namespace, prove: bool = True) -> Facts:
+    """Our pass as it is, with the proof of every removal."""
     from deploypipe.graph.files import load, save
     from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 
     began = time.perf_counter()
     model = load(given.before)
     started = time.perf_counter()
-    outcome = DropDeadChannels().call(model)
+    outcome = DropDeadChannels(prove=prove).call(model)
     passed = time.perf_counter() - started
     save(outcome.model, given.after)
     return {"seconds": time.perf_counter() - began, "pass_seconds": passed}
+
+
+def unproven(given: argparse.Namespace) -> Facts:
+    """Our pass without the proof."""
+    return deploypipe(given, prove=False)
 
 
 def onnxsim(given: argparse.Namespace) -> Facts:
@@ -70,6 +75,7 @@ def torch_pruning(given: argparse.Namespace) -> Facts:
 
 METHODS: dict[str, Callable[[argparse.Namespace], Facts]] = {
     "deploypipe": deploypipe,
+    "deploypipe, no proof": unproven,
     "onnxsim": onnxsim,
     "onnxifier": onnxifier,
     "torch-pruning": torch_pruning,

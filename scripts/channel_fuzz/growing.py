@@ -36,6 +36,8 @@ def grow(seed: int, number: int, opset: int = 0) -> Grown:
     g = Maker((seed, number), opset)
     for _ in range(2 if g.chance(0.15) else 1):
         _input(g)
+    if g.chance(0.3):
+        return _probe(g)
     if g.chance(0.9):
         g.keep_exact(lambda: _linear(g))
     for _ in range(g.choice([1, 2, 3, 4, 5, 6, 8, 10, 12])):
@@ -45,6 +47,20 @@ def grow(seed: int, number: int, opset: int = 0) -> Grown:
     if g.chance(0.95):
         g.keep_exact(lambda: _linear(g))
     return Grown(g.model(_outputs(g)), g.opset, g.exact, g.half)
+
+
+def _probe(g: Maker) -> Grown:
+    """One piece, drawn evenly, between dead channels and their reader."""
+    g.flat, g.strict, g.dead = True, False, g.choice([0.5, 0.7])
+    _linear(g)
+    if g.chance(0.5):
+        batch_norm(g, g.open[-1] if g.open[-1].channel == 1 else None)
+    count, made = len(g.open), 0
+    while len(g.open) == count and made < 20:
+        draw(g)(g)
+        made += 1
+    _linear(g)
+    return Grown(g.model([g.open[-1]]), g.opset, g.exact, g.half)
 
 
 def _input(g: Maker) -> None:

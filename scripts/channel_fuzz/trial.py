@@ -50,9 +50,9 @@ class Trial:
 
 
 def engine(model: onnx.ModelProto, round_to: int) -> tuple[onnx.ModelProto, bool, list[str]]:
-    """The pass itself."""
+    """The pass, without the proof that would take back what is wrong."""
     copy = ir.from_proto(onnx.ModelProto.FromString(model.SerializeToString()))
-    outcome = DropDeadChannels(round_to)(copy)
+    outcome = DropDeadChannels(round_to, prove=False)(copy)
     return ir.serde.serialize_model(outcome.model), outcome.modified, outcome.changes
 
 

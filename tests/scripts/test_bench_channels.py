@@ -182,16 +182,16 @@ DEAD = {"removable": 100, "bar": 95, "file_bytes": 1e9}
 
 def test_every_bar_can_be_missed():
     def lines(ours, name="net", **chain):
-        chains = {f"chain {n[1:]}": {"deploypipe": facts(seconds=s)} for n, s in chain.items()}
-        return channel_table.missed(
-            rows({f"{name} zeros": {"dead": DEAD, "deploypipe": ours}} | chains)
-        )
+        alone = channel_table.ALONE
+        chains = {f"chain {n[1:]}": {alone: facts(seconds=s)} for n, s in chain.items()}
+        both = dict.fromkeys(("deploypipe", alone), ours)
+        return channel_table.missed(rows({f"{name} zeros": {"dead": DEAD, **both}} | chains))
 
     assert lines(facts()) == []
     assert lines(facts(removed=95)) == []
-    assert "94 weights, 95 could go" in lines(facts(removed=94))[0]
-    assert "is wrong: 0.1" in lines(facts("wrong", error=0.1))[0]
-    assert "is broken: no" in lines({"verdict": "broken", "reason": "no"})[0]
+    assert "94 weights removed, 95 could go" in lines(facts(removed=94))[0]
+    assert "wrong, 0.1" in lines(facts("wrong", error=0.1))[0]
+    assert "broken, no" in lines({"verdict": "broken", "reason": "no"})[0]
     assert lines(facts(seconds=30.0)) == []  # of the largest model alone
     assert "took 30.0 s" in lines(facts(seconds=30.0), "vgg16_bn")[0]
     assert "held 4.0x" in lines(facts(peak_bytes=4e9), "vgg16_bn")[0]
