@@ -187,11 +187,15 @@ class Linear(Rule):
         return total
 
     def _absorb(self) -> Absorb:
+        if len(self.weights.uses()) > 1:
+            return Absorb.NOT  # another node would see the change
         if is_dequantized(self.weights):
             exact = self.borderless and self.scales == (1.0, 1.0)
             exact = exact and codes_exact(self.x, self.weights, self.bias)
             return Absorb.FOLD if exact else Absorb.NOT
         if self.bias is not None and not is_constant(self.bias):
+            return Absorb.MERGE
+        if self.bias is not None and self.bias_axis() and len(self.bias.uses()) > 1:
             return Absorb.MERGE
         return Absorb.FOLD if self.borderless and self.scales[1] else Absorb.MERGE
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx_ir as ir
 
@@ -12,13 +14,18 @@ Copies = dict[ir.Value, list[ir.Value]]
 """Initializer -> its copies, each with one reader; nothing is copied in memory."""
 
 
-def part(graph: ir.Graph) -> Copies:
-    """Give every reader its own initializer; subgraphs and the graph's outputs keep the first."""
+def part(graph: ir.Graph, but: Collection[str] = ()) -> Copies:
+    """Give every reader its own initializer; subgraphs and the graph's outputs keep the first.
+
+    Those whose names are in ``but`` stay shared.
+    """
     copies: Copies = {}
     taken = set(graph.initializers)
     for value in list(graph.initializers.values()):
         uses = [use for use in value.uses() if use.node.graph is graph]
-        if not is_constant(value) or not rank(value) or value.is_graph_output():
+        if not is_constant(value) or not rank(value) or value.name in but:
+            continue
+        if value.is_graph_output():
             continue
         for use in uses[1 if len(uses) == len(value.uses()) else 0 :]:
             name = _free(f"{value.name}.copy", taken)
@@ -31,8 +38,13 @@ def part(graph: ir.Graph) -> Copies:
     return copies
 
 
-def unite(graph: ir.Graph, copies: Copies) -> None:
-    """Make one again of an initializer and its copies, where they are still equal."""
+def unite(graph: ir.Graph, copies: Copies) -> set[str]:
+    """Make one again of an initializer and its copies, where they are still equal.
+
+    Returns:
+        The names of those that are not: they are several weights now.
+    """
+    torn = set()
     for value, others in copies.items():
         firsts = [value]
         for copy in others:
@@ -42,9 +54,11 @@ def unite(graph: ir.Graph, copies: Copies) -> None:
             same = next((first for first in firsts if _equal(first, copy)), None)
             if same is None:
                 firsts.append(copy)
+                torn.add(str(value.name))
             else:
                 ir.convenience.replace_all_uses_with(copy, same)
                 graph.initializers.pop(str(copy.name), None)
+    return torn
 
 
 def _equal(left: ir.Value, right: ir.Value) -> bool:

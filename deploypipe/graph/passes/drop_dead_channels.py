@@ -25,6 +25,7 @@ from deploypipe.graph.channels.proof.finding import Finding, told
 from deploypipe.graph.channels.proof.prove import prove
 from deploypipe.graph.channels.removal import changes, plan_removal, remove
 from deploypipe.graph.channels.sharing import part, unite
+from deploypipe.graph.files import weight_bytes
 from deploypipe.graph.shapes import infer_shapes
 
 
@@ -103,8 +104,25 @@ class DropDeadChannels(GraphPass):
     def _cut(
         self, model: ir.Model, inner: bool, frozen: Collection[int] = ()
     ) -> tuple[Outcome, bool]:
+        """Cut every reader's own copy of a shared weight, if the copies come out alike.
+
+        Where the copies would make the model larger, those that differ are cut together instead.
+        """
+        before, together = model.clone(), set[str]()
+        outcome, ambiguous, torn = self._cut_once(model, inner, frozen, together)
+        while torn - together and weight_bytes(model) > weight_bytes(before):
+            together |= torn
+            other = before.clone()
+            second, _, torn = self._cut_once(other, inner, frozen, together)
+            if weight_bytes(other) < weight_bytes(model):
+                model.graph, outcome = other.graph, replace(second, model=model)
+        return outcome, ambiguous
+
+    def _cut_once(
+        self, model: ir.Model, inner: bool, frozen: Collection[int], together: Collection[str]
+    ) -> tuple[Outcome, bool, set[str]]:
         before = model.clone()
-        copies = part(model.graph)
+        copies = part(model.graph, together)
         flow = Dataflow(model.graph, inner=inner)
         removal = plan_removal(flow, max(1, self.round_to), frozen)
         constants = {} if frozen else fold_constant_tensors(flow, removal)
@@ -113,12 +131,13 @@ class DropDeadChannels(GraphPass):
         if removal.indices:
             told += changes(flow, removal)
             remove(flow, removal)
-        unite(model.graph, copies)
+        torn = unite(model.graph, copies)
         if not told:
-            return Outcome(model, False, [], removal.refusals), flow.ambiguous
+            return Outcome(model, False, [], removal.refusals), flow.ambiguous, torn
         RemoveUnusedNodesPass()(model)
         evidence = [Evidence(before, model, claims)]
-        return Outcome(model, True, told, removal.refusals, evidence), flow.ambiguous
+        outcome = Outcome(model, True, told, removal.refusals, evidence)
+        return outcome, flow.ambiguous, torn
 
 
 def find_culprits(chosen: Sequence[int], fails: Callable[[Collection[int]], bool]) -> list[int]:

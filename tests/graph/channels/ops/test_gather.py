@@ -99,13 +99,13 @@ def test_a_constant_dimension_of_an_embedding_goes_into_the_bias(cut):
 
 
 def test_a_table_that_two_look_into_is_cut_for_each(cut):
-    text = """g (int64[N,4] ids) => (float[N,4,2] y, float[N,4,2] z) {
+    text = """g (int64[N,4] ids) => (float[N,4,8] y, float[N,4,8] z) {
         e = Gather(table, ids)
         f = Gather(table, ids)
         y = MatMul(e, v)
         z = MatMul(f, u)}"""
     table = np.arange(15, dtype=np.float32).reshape(5, 3)
-    v, u = np.ones((3, 2), np.float32), np.ones((3, 2), np.float32)
+    v, u = np.ones((3, 8), np.float32), np.ones((3, 8), np.float32)
     v[0] = u[1] = 0
     done = cut(text, table=table, v=v, u=u)
     assert done.gone["table"] == {1: [0]} and done.gone["table.copy"] == {1: [1]}
