@@ -19,7 +19,6 @@ import numpy as np
 
 from deploypipe.bundle.pack import pack
 from deploypipe.bundle.verify import verify
-from deploypipe.channel_check import check_channels
 from deploypipe.core import shelf
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
@@ -44,6 +43,7 @@ from deploypipe.validate.interleave import Pace
 from deploypipe.validate.judge import speedup_check
 from deploypipe.validate.latency import time_many
 from deploypipe.validate.verdict import Budget, Outcome
+from deploypipe.witness.check import check_channels
 
 
 @dataclass(frozen=True)

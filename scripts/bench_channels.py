@@ -345,9 +345,9 @@ def main() -> None:
     rows += bench_chains(QUICK_CHAINS if given.quick else CHAINS, given)
     for name in given.models or (QUICK if given.quick else (*CLASSIFIERS, *OTHERS)):
         rows += bench_model(name, given)
+        if whole:
+            keep(rows)  # it takes hours: what is done stays, should it be stopped
     print(table(rows))
-    if whole:
-        keep(rows)
     short = missed(rows)
     print("\n".join(["", *short]) if short else "\nEvery bar is met.")
     sys.exit(bool(short))

@@ -17,16 +17,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LEVELS = [
     {"core"},
-    {"data", "graph", "runtime"},
+    {"data", "graph", "runtime", "witness"},
     {"compress", "export", "quantize", "validate", "bundle"},
     {"report"},
     {"stages"},
     {"recipe"},
     {"cache"},
     {"pipeline"},
-    {"channel_pieces"},
-    {"channel_certificate"},
-    {"channel_check"},
     {"estimate", "doctor", "catalogue", "verbs"},
     {"cli", "pytest_plugin", "deploypipe"},
 ]

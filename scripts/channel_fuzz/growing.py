@@ -11,12 +11,13 @@ from channel_fuzz import (  # noqa: F401  the pieces enter themselves
     pieces_layout,
     pieces_linear,
     pieces_pointwise,
+    pieces_recurrent,
     pieces_windows,
 )
 from channel_fuzz.maker import LARGE, Maker, Tensor
 from channel_fuzz.pieces_layout import reordered
 from channel_fuzz.pieces_linear import conv, gemm, matmul, with_space
-from channel_fuzz.pieces_pointwise import batch_norm
+from channel_fuzz.pieces_pointwise import batch_norm, unary
 from channel_fuzz.registry import draw
 
 
@@ -36,7 +37,7 @@ def grow(seed: int, number: int, opset: int = 0) -> Grown:
     g = Maker((seed, number), opset)
     for _ in range(2 if g.chance(0.15) else 1):
         _input(g)
-    if g.chance(0.3):
+    if g.chance(0.5):
         return _probe(g)
     if g.chance(0.9):
         g.keep_exact(lambda: _linear(g))
@@ -53,8 +54,8 @@ def _probe(g: Maker) -> Grown:
     """One piece, drawn evenly, between dead channels and their reader."""
     g.flat, g.strict, g.dead = True, False, g.choice([0.5, 0.7])
     _linear(g)
-    if g.chance(0.5):
-        batch_norm(g, g.open[-1] if g.open[-1].channel == 1 else None)
+    if g.chance(0.4):
+        g.choice([batch_norm, unary])(g)
     count, made = len(g.open), 0
     while len(g.open) == count and made < 20:
         draw(g)(g)
@@ -66,7 +67,7 @@ def _probe(g: Maker) -> Grown:
 def _input(g: Maker) -> None:
     """Images first or last in their channels, volumes, sequences or rows."""
     channels = g.integer(2, 8)
-    space = [g.integer(3, 6) for _ in range(g.choice([2, 2, 2, 2, 1, 3]))]
+    space = [g.integer(3, 6) for _ in range(g.choice([2, 2, 2, 1, 1, 3]))]
     if len(space) == 3:
         space = [min(size, 4) for size in space]
     first, last = (channels, *space), (*space, channels)

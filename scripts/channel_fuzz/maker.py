@@ -1,7 +1,8 @@
 """A growing graph: nodes, weights with dead rows and columns, and the tensors that can be read.
 
-Everything follows from the seed.  In a flat graph all pieces are equally likely.  Some graphs are strict: they take no piece that rounds.  Sizes are noted as they are at batch 2, with a mark on the axes
-that the file leaves open; what is known of the numbers says whether answers must agree to the bit.
+Everything follows from the seed.  In a flat graph all pieces are equally likely; a strict one takes
+no piece that rounds.  Sizes are noted as they are at batch 2, with a mark on the axes that the file
+leaves open; what is known of the numbers says whether answers must agree to the bit.
 """
 
 from __future__ import annotations
@@ -116,15 +117,15 @@ class Maker:
 
     def pick(
         self,
-        fits: Callable[[Tensor], bool] = lambda t: True,
-        rather: Callable[[Tensor], bool] = lambda t: True,
+        fits: Callable[[Tensor], bool] | None = None,
+        rather: Callable[[Tensor], bool] | None = None,
     ) -> Tensor | None:
         """A float tensor, mostly the last or one of the last, that fits; None if there is none."""
         options = [t for t in self.open if t.dtype.kind == "f" and t.scale.bound <= LARGE]
-        options = [t for t in options if fits(t)]
+        options = [t for t in options if fits is None or fits(t)]
         if self.chance(0.9):  # nothing goes from an input
             options = [t for t in options if t not in self.inputs] or options
-            options = [t for t in options if rather(t)] or options
+            options = [t for t in options if rather is None or rather(t)] or options
         options = options[-self.choice([1, 1, 1, 1, 2, 4, 99]) :]
         return self.choice(options) if options else None
 
@@ -157,14 +158,25 @@ class Maker:
         array = self.numbers(shape, dtype)
         for axis in (axis for axis in (made, read) if axis is not None):
             share = self.dead if axis == made else self.dead * self.choice([0.0, 0.5, 1.0])
-            np.moveaxis(array, axis, 0)[self.rng.random(shape[axis]) < share] = 0
+            np.moveaxis(array, axis, 0)[self.some(shape[axis], share)] = 0
         self._shared[role] = self.constant(array, "w"), array
         return self._shared[role]
+
+    def some(self, count: int, share: float) -> Array:
+        """bool [count]: a random set, or all places of a block or a residue, or all but those."""
+        width = self.divisor(count)
+        if width in (1, count) or share == 0 or self.chance(0.5):
+            return self.rng.random(count) < share
+        places = np.arange(count) // width if self.chance(0.5) else np.arange(count) % width
+        chosen = places == self.choice(places.tolist())
+        return np.asarray(chosen if self.chance(0.7) else ~chosen)
 
     def bias(self, rows: Array, dtype: Any = np.float32) -> Array:
         """One number for each row of weights; where the row is zero, often zero as well."""
         dead = ~np.asarray(rows).reshape(len(rows), -1).any(1)
         array = self.numbers((len(rows),), dtype)
+        if self.chance(0.4):
+            return np.asarray(np.where(dead, self.choice([0, 1, 2]), array), dtype)
         return np.asarray(np.where(dead, self.constants(len(rows), dtype), array), dtype)
 
     def constant(self, array: Array, hint: str = "c") -> str:

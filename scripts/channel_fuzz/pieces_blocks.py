@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from channel_fuzz.maker import Maker, Tensor
 from channel_fuzz.pieces_layout import reordered, reshaped
-from channel_fuzz.pieces_linear import window, with_space
+from channel_fuzz.pieces_linear import in_front, window, with_space
 from channel_fuzz.registry import piece
 from channel_fuzz.scale import Array, Scale, scale_of, summed
 
@@ -163,26 +162,44 @@ def quantized_linear(g: Maker) -> None:
     g.add(op, inputs, shape, scale=summed(x.scale, array, bias), **attributes)
 
 
-@piece(weight=1)
-def residual(g: Maker) -> None:
-    """x + BatchNorm-free bottleneck of x, all of one width."""
-    x = g.pick(lambda t: with_space(t) and not any(t.moving[1:]))
+@piece(weight=3)
+def two_branches(g: Maker) -> None:
+    """Two linear layers of one tensor, each with dead channels of its own, that meet again."""
+    x = g.pick(lambda t: t.rank >= 2, in_front)
     if x is None:
         return
-    inner, ones = g.integer(2, 6), [1] * (x.rank - 2)
-    first, a = g.weight((inner, x.shape[1], *ones), x.dtype, made=0, read=1)
-    second, b = g.weight((x.shape[1], inner, *ones), x.dtype, made=0, read=1)
-    shape = (x.shape[0], inner, *x.shape[2:])
-    y = g.add("Conv", [x, first], shape, scale=summed(x.scale, a))
-    y = g.add("Relu", [y])
-    bias = g.bias(b, x.dtype)
-    inputs = [y, second, g.constant(bias)]
-    y = g.add("Conv", inputs, x.shape, scale=summed(y.scale, b, bias))
-    g.add("Add", [x, y], scale=x.scale + y.scale)
+    outputs = g.choice([3, 4, 6, 8, x.shape[1]])
+    sides = [side for side in (_side(g, x, outputs) for _ in range(2)) if side is not None]
+    sides = [*sides, *([x] if x.shape[x.channel] == outputs and g.chance(0.3) else [])][-2:]
+    if len(sides) < 2 or not sides[0].like(sides[1]):
+        return
+    a, b = sides
+    op = g.choice(["Add", "Sub", "Mul", "Mul", "Min", "Max", "Where", "Concat"])
+    if op == "Where":
+        mask = g.rng.random((outputs, *[1] * (a.rank - 1 - a.channel))) < 0.5
+        g.add(op, [g.constant(mask), a, b], a.shape, a.moving, a.scale.joined(b.scale))
+    elif op == "Concat":
+        shape = [size * (1 + (axis == a.channel)) for axis, size in enumerate(a.shape)]
+        g.add(op, [a, b], shape, scale=a.scale.joined(b.scale), axis=a.channel)
+    else:
+        g.add(op, [a, b], scale=a.scale * b.scale if op == "Mul" else a.scale + b.scale)
 
 
-def body_names(node: onnx.NodeProto) -> set[str]:
-    """What a node's subgraphs read from outside or inside."""
-    graphs = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-    names = {name for graph in graphs for inner in graph.node for name in inner.input}
-    return names.union(*(body_names(inner) for graph in graphs for inner in graph.node))
+def _side(g: Maker, x: Tensor, outputs: int) -> Tensor | None:
+    """A pointwise Conv, or a MatMul with an Add, and perhaps a Relu."""
+    if with_space(x):
+        shape = (outputs, x.shape[1], *[1] * (x.rank - 2))
+        name, array = g.weight(shape, x.dtype, made=0, read=1)
+        bias = g.bias(array, x.dtype)
+        inputs = [x, name, g.constant(bias)]
+        scale = summed(x.scale, array, bias)
+        y = g.add("Conv", inputs, (x.shape[0], outputs, *x.shape[2:]), scale=scale, channel=1)
+    elif not x.moving[-1]:
+        name, array = g.weight((x.shape[-1], outputs), x.dtype, made=1, read=0)
+        scale, bias = summed(x.scale, array.T), g.bias(array.T, x.dtype)
+        shape = (*x.shape[:-1], outputs)
+        y = g.add("MatMul", [x, name], shape, scale=scale, channel=x.rank - 1)
+        y = g.add("Add", [y, g.constant(bias)], scale=scale + scale_of(bias))
+    else:
+        return None
+    return g.add("Relu", [y]) if g.chance(0.3) else y

@@ -273,45 +273,56 @@ def squeeze(g: Maker) -> None:
     if x is None:
         return
     thin = [a for a in range(1, x.rank) if x.shape[a] == 1 and not x.moving[a]]
-    if thin and x.rank > 2:
-        op, axis = "Squeeze", g.choice(thin)
-        shape = [*x.shape[:axis], *x.shape[axis + 1 :]]
-        moving = [*x.moving[:axis], *x.moving[axis + 1 :]]
-    elif x.rank < 5:
-        op, axis = "Unsqueeze", g.integer(1, x.rank)
-        shape = [*x.shape[:axis], 1, *x.shape[axis:]]
-        moving = [*x.moving[:axis], False, *x.moving[axis:]]
-    else:
+    if not thin or x.rank < 3:
+        if x.rank < 5:
+            unsqueezed(g, x, g.integer(1, x.rank))
         return
-    if op == "Squeeze" and len(thin) == 1 and 1 not in (x.shape[0],) and g.chance(0.3):
-        g.add(op, [x], shape, moving)
+    axis = g.choice(thin)
+    shape = [*x.shape[:axis], *x.shape[axis + 1 :]]
+    moving = [*x.moving[:axis], *x.moving[axis + 1 :]]
+    channel = x.channel - (axis < x.channel)
+    if len(thin) == 1 and x.shape[0] != 1 and x.fixed and g.chance(0.3):
+        g.add("Squeeze", [x], shape, moving, channel=channel)
     elif g.opset < 13:
-        g.add(op, [x], shape, moving, axes=[axis])
+        g.add("Squeeze", [x], shape, moving, channel=channel, axes=[axis])
     else:
-        g.add(op, [x, g.ints([axis])], shape, moving)
+        g.add("Squeeze", [x, g.ints([axis])], shape, moving, channel=channel)
 
 
 @piece(weight=1)
 def expand(g: Maker) -> None:
-    """Expand of thin axes, or Tile of any."""
+    """Expand of a thin axis, which may be a new one, or Tile of any."""
     x = g.pick(lambda t: prod(t.shape) <= 400)
     if x is None:
         return
-    times = [1] * x.rank
     axes = [a for a in range(1, x.rank) if not x.moving[a]]
-    thin = [a for a in axes if x.shape[a] == 1]
-    if thin and g.chance(0.7):
-        axis = g.choice(thin)
-        target = [1 if moves else size for size, moves in zip(x.shape, x.moving, strict=True)]
-        target[axis] = g.integer(2, 4)
-        target = [1 if a != axis and g.chance(0.3) else size for a, size in enumerate(target)]
-        target = target[1:] if x.moving[0] and g.chance(0.3) else target
-        size = target[axis - x.rank + len(target)] if len(target) < x.rank else target[axis]
-        g.add("Expand", [x, g.ints(target)], put(x.shape, axis, size))
-    elif axes:
+    if axes and g.chance(0.4):
         axis = g.choice(axes)
-        times[axis] = 2
+        times = put((1,) * x.rank, axis, 2)
         g.add("Tile", [x, g.ints(times)], put(x.shape, axis, 2 * x.shape[axis]))
+        return
+    if x.rank < 5 and g.chance(0.5):
+        x = unsqueezed(g, x, g.integer(1, x.rank))
+    thin = [a for a in range(1, x.rank) if x.shape[a] == 1 and not x.moving[a]]
+    if not thin:
+        return
+    axis = g.choice(thin)
+    target = [1 if moves else size for size, moves in zip(x.shape, x.moving, strict=True)]
+    target = [1 if a != axis and g.chance(0.3) else size for a, size in enumerate(target)]
+    target[axis] = g.integer(2, 4)
+    shape = put(x.shape, axis, target[axis])
+    g.add("Expand", [x, g.ints(target[1:] if g.chance(0.2) else target)], shape)
+
+
+def unsqueezed(g: Maker, x: Tensor, axis: int) -> Tensor:
+    """A new axis of one cell."""
+    shape, moving = list(x.shape), list(x.moving)
+    shape.insert(axis, 1)
+    moving.insert(axis, False)
+    channel = x.channel + (axis <= x.channel)
+    if g.opset < 13:
+        return g.add("Unsqueeze", [x], shape, moving, channel=channel, axes=[axis])
+    return g.add("Unsqueeze", [x, g.ints([axis])], shape, moving, channel=channel)
 
 
 @piece(weight=1.5)

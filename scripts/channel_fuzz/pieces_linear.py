@@ -77,7 +77,10 @@ def conv(g: Maker, x: Tensor | None = None, groups: int = 0) -> None:
         return
     w = window(g, x.shape[2:])
     groups = groups or groups_of(g, x.shape[1])
-    outputs = groups * g.integer(max(1, 3 // groups), max(1, 8 // groups))
+    outputs = (
+        groups * g.integer(1, max(2, 8 // groups)) if groups > 2 else g.choice([3, 4, 5, 6, 8, 8])
+    )
+    outputs = -(-outputs // groups) * groups
     name, array = g.weight((outputs, x.shape[1] // groups, *w.kernel), x.dtype, made=0, read=1)
     inputs: list[Tensor | str] = [x, name]
     bias = g.bias(array, x.dtype) if g.chance(0.6) else None
@@ -163,7 +166,7 @@ def matmul(g: Maker, x: Tensor | None = None) -> None:
     x = x or g.pick(lambda t: t.rank >= 2 and not t.moving[-1], at_end)
     if x is None:
         return
-    outputs = g.integer(2, 8)
+    outputs = g.choice([2, 3, 4, 6, 8])
     name, array = g.weight((x.shape[-1], outputs), x.dtype, made=1, read=0)
     scale = summed(x.scale, array.T)
     shape = (*x.shape[:-1], outputs)

@@ -126,13 +126,13 @@ def broadcast_shape(g: Maker, x: Tensor) -> tuple[int, ...]:
     return g.choice(forms)
 
 
-def spread_channels(g: Maker, x: Tensor, array: Array) -> Array:
+def spread_channels(g: Maker, array: Array) -> Array:
     """The array with random whole slices of one of its axes zero, or one constant."""
     axes = [axis for axis, size in enumerate(array.shape) if size > 1]
     if axes:
         axis = g.choice(axes)
         rows = np.moveaxis(array, axis, 0)
-        dead = g.rng.random(len(rows)) < g.dead
+        dead = g.some(len(rows), g.dead)
         fill = g.constants(len(rows), array.dtype)
         rows[dead] = fill[dead].reshape(-1, *[1] * (rows.ndim - 1))
     return array
@@ -144,7 +144,7 @@ def with_constant(g: Maker) -> None:
     x = g.pick()
     if x is None:
         return
-    array = spread_channels(g, x, g.numbers(broadcast_shape(g, x), x.dtype))
+    array = spread_channels(g, g.numbers(broadcast_shape(g, x), x.dtype))
     op = g.choice(["Add", "Sub", "Mul", "Mul", "Div", "Min", "Max"])
     scale, other = x.scale, scale_of(array)
     if op == "Div":
@@ -212,7 +212,7 @@ def batch_norm(g: Maker, x: Tensor | None = None) -> None:
         return
     size, kind = x.shape[1], x.dtype
     gamma = g.numbers((size,), kind)
-    gamma[g.rng.random(size) < g.dead] = 0
+    gamma[g.some(size, g.dead)] = 0
     beta = np.where(gamma == 0, g.constants(size, kind), g.numbers((size,), kind)).astype(kind)
     mean = g.numbers((size,), kind)
     whole = g.whole and g.chance(0.7)
@@ -265,10 +265,10 @@ def rms_norm(g: Maker) -> None:
         return
     op = "RMSNormalization" if g.opset >= 23 and g.chance(0.7) else "SimplifiedLayerNormalization"
     scale, _ = _scale_and_shift(g, x.shape[-1], x.dtype)
-    g.add(op, [x, scale], scale=x.scale.rough(20.0), axis=-1, epsilon=1e-3)
+    g.add(op, [x, scale], scale=x.scale.rough(20.0), axis=-1, epsilon=0.1)
 
 
 def _scale_and_shift(g: Maker, size: int, dtype: Any) -> tuple[str, str]:
     scale = g.numbers((size,), dtype)
-    scale[g.rng.random(size) < g.dead] = 0
+    scale[g.some(size, g.dead)] = 0
     return g.constant(scale), g.constant(g.constants(size, dtype))

@@ -31,6 +31,8 @@ def pool(g: Maker) -> None:
     if op != "LpPool" and "auto_pad" not in attributes and g.chance(0.2):
         attributes["ceil_mode"] = 1
         space = ceiled(x.shape[2:], attributes)
+        if 0 in space:  # a last window in the padding alone, which onnx counts and others do not
+            return
     shape = (*x.shape[:2], *space)
     if op == "MaxPool" and g.chance(0.1):
         names = g.node(op, [x.name], 2, **attributes)
@@ -42,7 +44,7 @@ def pool(g: Maker) -> None:
 
 
 def ceiled(space: tuple[int, ...], attributes: dict[str, Any]) -> list[int]:
-    """Sizes where the last window may reach over the border, but not start beyond it."""
+    """Sizes where the last window may reach over the border; 0 where it would start beyond it."""
     count = len(space)
     strides = attributes.get("strides", [1] * count)
     dilations = attributes.get("dilations", [1] * count)
@@ -52,7 +54,7 @@ def ceiled(space: tuple[int, ...], attributes: dict[str, Any]) -> list[int]:
         reach = (attributes["kernel_shape"][axis] - 1) * dilations[axis] + 1
         low, step = pads[axis], strides[axis]
         number = -(-(size + low + pads[axis + count] - reach) // step) + 1
-        out.append(number - 1 if (number - 1) * step >= size + low else number)
+        out.append(0 if (number - 1) * step >= size + low else number)
     return out
 
 
@@ -145,9 +147,7 @@ def reduce(g: Maker) -> None:
     elif op == "ReduceSumSquare":
         scale = x.scale * replace(x.scale, bound=x.scale.bound * area)
     shape = [1 if a in axes else size for a, size in enumerate(x.shape) if keep or a not in axes]
-    moving = [
-        moves and a not in axes for a, moves in enumerate(x.moving) if keep or a not in axes
-    ]
+    moving = [moves and a not in axes for a, moves in enumerate(x.moving) if keep or a not in axes]
     given = [a - x.rank if g.chance(0.3) else a for a in axes]
     attributes: dict[str, Any] = {} if keep and g.chance(0.5) else {"keepdims": int(keep)}
     if g.opset >= 18 or (op == "ReduceSum" and g.opset >= 13):

@@ -255,7 +255,7 @@ def _obstacle(node: ir.Node, rule: Rule | None) -> str | None:
     more = node.outputs[rule.outputs :] if rule.outputs is not None else ()
     if any(out.uses() or out.is_graph_output() for out in more):
         return "has a second output that is used"
-    if any(rank(value) is None for value in (rule.x, node.outputs[0])):
+    if any(rank(value) is None for value in (rule.x, rule.y)):
         return "has a tensor of unknown rank"
     # Zero times infinity is not zero, so no rule holds for such weights.
     weights = (constant_of(value) for value in node.inputs if value and value.dtype in _FLOATS)

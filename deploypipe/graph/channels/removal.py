@@ -186,10 +186,15 @@ def _keep_some(plan: _Plan) -> None:
 
 def _copes(flow: Dataflow, node: ir.Node, value: ir.Value, empty: set[ir.Value]) -> bool:
     """Whether a reader of an empty tensor goes with it, or can do without it."""
-    if all(out in empty for out in node.outputs):
+    if _vanishes(node, empty):
         return True
     rule = flow.rules.get(node)
     return rule is not None and rule.drops(value)
+
+
+def _vanishes(node: ir.Node, empty: set[ir.Value]) -> bool:
+    """Whether all outputs of a node are empty; optional ones may be missing."""
+    return all(out in empty or not out.name for out in node.outputs)
 
 
 def _unread(plan: _Plan) -> dict[Axis, Index]:
@@ -233,7 +238,7 @@ def remove(flow: Dataflow, removal: Removal) -> None:
     """Carry a plan out: make good, mend attributes while the old sizes stand, then slice."""
     kept = Kept(removal.indices)
     empty = {value for value, _ in removal.indices if kept.empty(value)}
-    dead = [node for node in flow.graph if all(out in empty for out in node.outputs)]
+    dead = [node for node in flow.graph if _vanishes(node, empty)]
     for node in dead:
         for place in range(len(node.inputs)):
             node.replace_input_with(place, None)

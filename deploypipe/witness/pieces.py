@@ -2,7 +2,7 @@
 
 A piece is a model of its own: the nodes between some wanted tensors and the tensors at which the
 walk back from them stops, whose arrays the caller gives.  No op is known by name here, but for
-``Shape`` and ``Size``, which read no data.
+``Shape`` and ``Size``, which read no data, and ``Softmax``, whose numbers sum to 1.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Graph:
     """The top level of a model, by the names of its tensors.
 
     ``inputs`` are those that a caller must give; ``reads`` are for each node the tensors that it or
-    a subgraph of it needs; ``static`` are computed tensors that depend on no data, only on shapes.
+    a subgraph of it needs; ``static`` are computed tensors that depend on no data, only on
+    shapes, ``normalized`` those that a softmax computes.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -52,6 +53,8 @@ class Graph:
         self.outputs = {v.name: v for v in graph.output}
         self.producer = {name: i for i, n in enumerate(self.nodes) for name in n.output if name}
         self.reads = [list(dict.fromkeys(_needed(node))) for node in self.nodes]
+        own = [node for node in self.nodes if node.domain in ("", "ai.onnx")]
+        self.normalized = {node.output[0] for node in own if node.op_type == "Softmax"}
         self.static: set[str] = set()
         for node, names in zip(self.nodes, self.reads, strict=True):
             shape = node.domain in ("", "ai.onnx") and node.op_type in ("Shape", "Size")
@@ -99,7 +102,7 @@ class Piece:
 
     ``cuts`` are the tensors whose arrays a call needs: the nearest ones, and the graph's inputs
     that are reached.  Initializers are part of the piece unless they are cut.  ``found``
-    is room for results, by draw.
+    is room for results.
     """
 
     def __init__(self, graph: Graph, wanted: Iterable[str], cut: Callable[[str], bool]) -> None:
@@ -108,7 +111,7 @@ class Piece:
         self.weights: list[str] = []
         self._numbers: set[int] = set()
         self._walk(cut)
-        self.found: dict[int, dict[str, Array]] = {}
+        self.found: dict[tuple[int, bool], dict[str, Array]] = {}
         self._session: Any = None
         self._fed: dict[str, Array] = {}
 

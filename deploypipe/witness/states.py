@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploypipe.channel_certificate import CONSTANT, Cell, Cells
-from deploypipe.channel_pieces import Array, Graph, random_array
+from deploypipe.witness.certificate import CONSTANT, Cell, Cells
+from deploypipe.witness.pieces import Array, Graph, random_array
 
 VALUES, LIKE, LARGE, SMALL = range(4)
 """Draws: the values of a real run, numbers spread like them, 30 and 0.01 times as large."""

@@ -74,13 +74,15 @@ class Certificate:
     """What a certificate says: claims, and how it accounts for them.
 
     ``sizes`` are those of cut axes, ``compensated`` the cells that weights or a bias took over,
-    ``takers`` the kept cells whose weights did, ``replaced`` names of tensors.
+    ``takers`` the kept cells whose weights did, ``shifted`` names of tensors to or behind which a
+    bias was added, ``replaced`` those that another node computes.
     """
 
     cells: list[Cell]
     sizes: list[tuple[str, int, int]]
     compensated: list[Cell]
     takers: list[Cell]
+    shifted: set[str]
     replaced: list[str]
 
     @cached_property
@@ -146,6 +148,7 @@ def _certificate(found: Mapping[str, Any]) -> Certificate:
         [(str(e["tensor"]), _whole(e["axis"]), _whole(e["size"])) for e in found["removed"]],
         compensated,
         takers,
+        {str(item["tensor"]) for item in found["compensations"] if item["how"] == "bias"},
         [str(item["tensor"]) for item in found["replaced"]],
     )
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from deploypipe.channel_certificate import CONSTANT, HELD, Cell, Certificate
-from deploypipe.channel_pieces import Array, Graph
 from deploypipe.core.errors import IntegrityError
+from deploypipe.witness.certificate import CONSTANT, HELD, Cell, Certificate
+from deploypipe.witness.pieces import Array, Graph
 
 
 def check_structure(

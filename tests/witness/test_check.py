@@ -19,7 +19,7 @@ from deploypipe.core.errors import IntegrityError, UserError
 
 pytest.importorskip("onnxruntime")
 
-from deploypipe.channel_check import Checked, check_channels
+from deploypipe.witness.check import Checked, check_channels
 
 HEAD = '<ir_version: 9, opset_import: ["" : 17]> g '
 
@@ -189,6 +189,31 @@ def positions() -> Case:
         | {"all": w2[:, 1] * p[0, 1]},
         [zero("c", 1, 3, 1), fixed, cut("w1", 0, 3, 1), cut("w2", 1, 3, 1), cut("p", 1, 3, 1)],
         compensations=[taken("y", "s", "bias", None, i1=0.0)],
+    )
+
+
+def attention() -> Case:
+    """Value 1 is always 0.75, and so its weighted mean; the bias behind the projection takes it."""
+    sizes = {"wq": (4, 3), "wv": (4, 4), "bv": (4,), "wo": (4, 5), "bo": (5,)}
+    arrays = {name: weights(*shape) for name, shape in sizes.items()}
+    arrays["wv"][:, 1], arrays["bv"][1] = 0, 0.75
+    text = """(float[N,3,4] x) => (float[N,3,5] y) {
+        q = MatMul(x, wq)  p = Softmax<axis=-1>(q)  v0 = MatMul(x, wv)  v = Add(v0, bv)
+        o = MatMul(p, v)  m = MatMul(o, wo)  y = Add(m, bo) }"""
+    after = {"wq": arrays["wq"], "bo": arrays["bo"] + 0.75 * arrays["wo"][1]}
+    for name, axis in (("wv", 1), ("bv", 0), ("wo", 0)):
+        after[name] = without(arrays[name], axis, 1)
+    return Case(
+        text,
+        arrays,
+        text,
+        after,
+        [
+            *[zero("v0", 2, 4, 1), cells("v", 2, 4, "constant", {1: 0.75})],
+            *[cells("o", 2, 4, "constant", {1: 0.75}), cut("wv", 1, 4, 1), cut("bv", 0, 4, 1)],
+            cut("wo", 0, 4, 1),
+        ],
+        compensations=[taken("m", "o", "bias", None, i1=0.75) | {"axis": 2}],
     )
 
 
@@ -464,7 +489,8 @@ def bypassed() -> Case:
 TRUE: list[Callable[[], Case]] = [
     *[conv_relu_conv, folded, merged, concat_split, depthwise, grouped, residual, flattened],
     *[not_needed, kept_garbage, half, shuffle, captured, quantized, reshaped_by_shape, bypassed],
-    *[averaged, positions, constant_of_which_nothing_is_left, merged_in_groups],
+    *[averaged, positions, attention, constant_of_which_nothing_is_left],
+    merged_in_groups,
 ]
 
 
@@ -497,6 +523,11 @@ def change(array: np.ndarray, at: Any, value: Any) -> None:
 
 def scale(case: Case, name: str, at: Any, factor: float) -> None:
     case.after_weights[name][at] *= factor
+
+
+def both(case: Case, old: str, new: str) -> None:
+    """Change the text of both graphs."""
+    case.before, case.after = (text.replace(old, new) for text in (case.before, case.after))
 
 
 def swap(case: Case, name: str, axis: int) -> None:
@@ -670,10 +701,51 @@ WRONG: dict[str, Wrong] = {
         lambda c: scale(c, "all", (..., 2), 0.5),
         ("'y' at [", "2]"),
     ),
+    "a_mean_whose_weights_do_not_sum_to_1": (
+        attention,
+        lambda c: both(c, "Softmax<axis=-1>", "Sigmoid"),
+        ("'o' axis 2 index 1", "always 0.75", "node 'o' (MatMul) gives"),
+    ),
+    "a_mean_that_no_bias_takes_over": (
+        attention,
+        lambda c: change(c.after_weights["bo"], ..., c.before_weights["bo"]),
+        ("'y' at [",),
+    ),
+    "a_mean_that_is_missed_before_the_bias": (
+        attention,
+        lambda c: both(c, "float[N,3,5] y)", "float[N,3,5] y, float[N,3,5] m)"),
+        ("'m' at [",),
+    ),
+    "a_mean_that_is_missed_beside_the_bias": (
+        attention,
+        lambda c: (
+            both(c, "float[N,3,5] y)", "float[N,3,5] y, float[N,3,5] z)"),
+            both(c, "y = Add(m, bo)", "z = Relu(m)  y = Add(m, bo)"),
+        ),
+        ("'z' at [",),
+    ),
+    "a_mean_that_is_missed_where_no_bias_is_said_to_be": (
+        attention,
+        lambda c: c.compensations.clear(),
+        ("'m' at [",),
+    ),
     "a_constant_that_AFTER_has_forgotten_but_reads": (
         constant_of_which_nothing_is_left,
         lambda c: change(c.after_weights["w2"], (1, 2), 1e-2),
         ("'y' at [", "1, "),
+    ),
+    "a_constant_that_AFTER_has_forgotten_but_reads_as_it_was": (
+        constant_of_which_nothing_is_left,
+        lambda c: c.after_weights.update(w2=c.before_weights["w2"], b2=np.zeros(3, np.float32)),
+        ("'y' at [",),
+    ),
+    "the_same_node_of_fewer_cells": (
+        folded,
+        lambda c: (
+            both(c, "float[N,3,H,W] y)", "float[N,3,H,W] y, float[N,H,W] z)"),
+            both(c, "y = Conv", "z = ReduceMax<axes=[1], keepdims=0>(r1)  y = Conv"),
+        ),
+        ("'z' at [",),
     ),
     "a_constant_that_AFTER_has_forgotten_unsaid": (
         constant_of_which_nothing_is_left,
