@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections import Counter
@@ -91,7 +90,8 @@ def main() -> None:
     if any(verdict.bad for verdict in tally.verdicts):
         sys.exit(1)
     if not given.quick:
-        keep(list(rows(tally, seconds, given.seed)))
+        command = f"python scripts/fuzz_channels.py --count {given.count} --seed {given.seed}"
+        keep(command, list(rows(tally, seconds, given.seed)))
 
 
 def save(grown: Grown, verdict: Verdict, path: Path) -> None:
@@ -141,9 +141,8 @@ def rows(tally: Tally, seconds: float, seed: int) -> Iterator[dict[str, object]]
         yield {**same, "metric": metric, "value": float(value), "seconds": seconds, "seed": seed}
 
 
-def keep(found: list[dict[str, object]]) -> None:
+def keep(command: str, found: list[dict[str, object]]) -> None:
     """Keep the figures with the machine that made them."""
-    command = shlex.join(["python", "scripts/fuzz_channels.py", *sys.argv[1:]])
     text = {"environment": host(), "command": command, "rows": found}
     write_text(RESULT, json.dumps(text, indent=1) + "\n")
 

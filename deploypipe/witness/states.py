@@ -159,7 +159,8 @@ def _broadcast(cell: Cell, array: Array) -> Array:
     order = np.argsort(cell.axes)
     shape = [array.shape[axis] if axis in cell.axes else 1 for axis in range(array.ndim)]
     del shape[cell.axis]
-    return cell.value.transpose(order).reshape(shape).astype(array.dtype)
+    along: Array = cell.value.transpose(order).reshape(shape).astype(array.dtype)
+    return along
 
 
 def deviation(
@@ -193,7 +194,7 @@ def error_of(found: Array, want: Array) -> Array:
     if found.dtype != want.dtype or found.dtype not in (np.float32, np.float64):
         found, want = found.astype(np.float64), want.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(found - want)
+        error: Array = np.abs(found - want)
     if not np.isfinite(error).all():
         same = (found == want) | (np.isnan(found) & np.isnan(want))
         error = np.nan_to_num(np.where(same, 0.0, error), nan=np.inf)

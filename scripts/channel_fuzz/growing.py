@@ -51,7 +51,7 @@ def grow(seed: int, number: int, opset: int = 0) -> Grown:
 
 
 def _probe(g: Maker) -> Grown:
-    """One piece, drawn evenly, between dead channels and their reader."""
+    """One piece between dead channels and their reader."""
     g.flat, g.strict, g.dead = True, False, g.choice([0.5, 0.7])
     _linear(g)
     if g.chance(0.4):
@@ -60,7 +60,7 @@ def _probe(g: Maker) -> Grown:
     while len(g.open) == count and made < 20:
         draw(g)(g)
         made += 1
-    _linear(g)
+    _linear(g, pads=g.chance(0.5))
     return Grown(g.model([g.open[-1]]), g.opset, g.exact, g.half)
 
 
@@ -91,7 +91,7 @@ def _step(g: Maker) -> None:
         g.keep_exact(lambda: g.tame(last))
 
 
-def _linear(g: Maker) -> None:
+def _linear(g: Maker, pads: bool = True) -> None:
     """A linear layer first, whose dead rows the rest sees, and one last, that need not read all."""
     last = g.open[-1]
     if last.dtype.kind != "f":
@@ -99,7 +99,7 @@ def _linear(g: Maker) -> None:
     if last.rank == 2 and not last.moving[1] and g.chance(0.7):
         gemm(g, last)
     elif with_space(last) and last.channel == 1 and g.chance(0.9):
-        conv(g, last, 0 if g.chance(0.2) else 1)
+        conv(g, last, 0 if g.chance(0.2) else 1, pads)
     else:
         if last.channel != last.rank - 1:
             others = [axis for axis in range(last.rank) if axis != last.channel]

@@ -1,6 +1,6 @@
 """A growing graph: nodes, weights with dead rows and columns, and the tensors that can be read.
 
-Everything follows from the seed.  In a flat graph all pieces are equally likely; a strict one takes
+Everything follows from the seed.  In a flat graph the pieces' weights count less; a strict one takes
 no piece that rounds.  Sizes are noted as they are at batch 2, with a mark on the axes that the file
 leaves open; what is known of the numbers says whether answers must agree to the bit.
 """
@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from channel_fuzz.scale import Array, Scale, scale_of
 
 T = TypeVar("T")
+Attributes = dict[str, Any]
+Ints = list[int]
 BITS = {np.dtype(np.float32): 23, np.dtype(np.float16): 10, np.dtype(np.int32): 30}
 LARGE = 2.0**12
 """Beyond it a tensor is clipped or divided before anything else reads it."""
@@ -262,7 +264,7 @@ class Maker:
 
     def keep_exact(self, grow: Callable[[], object]) -> None:
         """Grow; where that rounds and the graph is one of those that must not, take it back."""
-        lists = (self.nodes, self.initializers, self.open, self.infos)
+        lists: list[list[Any]] = [self.nodes, self.initializers, self.open, self.infos]
         sizes = [len(one) for one in lists]
         shared, read = dict(self._shared), set(self.read)
         grow()

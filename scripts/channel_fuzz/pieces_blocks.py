@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from channel_fuzz.maker import Maker, Tensor
-from channel_fuzz.pieces_layout import reordered, reshaped
+from channel_fuzz.maker import Attributes, Maker, Tensor
+from channel_fuzz.pieces_layout import reordered, reshaped, sequence
 from channel_fuzz.pieces_linear import in_front, window, with_space
 from channel_fuzz.registry import piece
 from channel_fuzz.scale import Array, Scale, scale_of, summed
 
 
-@piece(weight=1.5)
+@piece(weight=3)
 def attention(g: Maker) -> None:
     """Heads of Softmax(q k') v, and a projection."""
-    x = g.pick(lambda t: t.rank == 3 and not any(t.moving[1:]) and t.scale.bound <= 100)
+    x = sequence(g)
     if x is None:
         return
     heads, each = g.integer(1, 3), g.integer(1, 3)
@@ -27,7 +27,7 @@ def attention(g: Maker) -> None:
     rough = x.scale.rough(1e4)
     scores = g.add("MatMul", [q, turned], (*q.shape[:3], q.shape[2]), scale=rough)
     scores = g.add("Mul", [scores, g.constant(np.array(each**-0.5 / 16, x.dtype))])
-    axis = {} if g.chance(0.3) else {"axis": g.choice([-1, 3])}
+    axis: Attributes = {} if g.chance(0.3) else {"axis": g.choice([-1, -1, 3, 2, 1])}
     soft = g.add("Softmax", [scores], scale=rough.rough(1.0), **axis)
     mixed = g.add("MatMul", [soft, v], v.shape, v.moving, v.scale.rough(v.scale.bound * 16))
     back = reordered(g, mixed, [0, 2, 1, 3])
@@ -191,7 +191,7 @@ def _side(g: Maker, x: Tensor, outputs: int) -> Tensor | None:
         shape = (outputs, x.shape[1], *[1] * (x.rank - 2))
         name, array = g.weight(shape, x.dtype, made=0, read=1)
         bias = g.bias(array, x.dtype)
-        inputs = [x, name, g.constant(bias)]
+        inputs: list[Tensor | str] = [x, name, g.constant(bias)]
         scale = summed(x.scale, array, bias)
         y = g.add("Conv", inputs, (x.shape[0], outputs, *x.shape[2:]), scale=scale, channel=1)
     elif not x.moving[-1]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from channel_fuzz.maker import Maker, Tensor
-from channel_fuzz.pieces_linear import with_space
+from channel_fuzz.maker import Attributes, Ints, Maker, Tensor
+from channel_fuzz.pieces_linear import in_front, with_space
 from channel_fuzz.registry import piece
-from channel_fuzz.scale import Scale, scale_of
+from channel_fuzz.scale import Scale, scale_of, summed
 
 FAR = 2**63 - 1
 
@@ -94,7 +94,8 @@ def slice_(g: Maker) -> None:
     axes = [axis]
     if x.rank > 2 and g.chance(0.3):
         axes += [a for a in range(1, x.rank) if a != axis and x.shape[a] > 2][:1]
-    starts, ends, steps, shape = [], [], [], list(x.shape)
+    shape = list(x.shape)
+    starts, ends, steps = rows = tuple[Ints, ...]([] for _ in range(3))
     for a in axes:
         size, step = x.shape[a], g.choice([1, 1, 1, 2, -1, -2])
         if x.moving[a]:
@@ -105,7 +106,7 @@ def slice_(g: Maker) -> None:
             start = g.integer(0, size - 1)
             end = g.choice([FAR, size, g.integer(start + 1, size)])
             start = start - size if g.chance(0.2) else start
-        for row, value in zip((starts, ends, steps), (start, end, step), strict=True):
+        for row, value in zip(rows, (start, end, step), strict=True):
             row.append(value)
         shape[a] = len(range(*slice(start, end, step).indices(size)))
     if 0 in shape:
@@ -169,7 +170,7 @@ def pad(g: Maker) -> None:
         inputs += [""] * (3 - len(inputs))
         inputs.append(g.ints(axes))
     scale = x.scale.joined(scale_of(fill), Scale(0.0, 1.0))
-    attributes = {} if mode == "constant" and g.chance(0.5) else {"mode": mode}
+    attributes: Attributes = {} if mode == "constant" and g.chance(0.5) else {"mode": mode}
     g.add("Pad", inputs, shape, scale=scale, **attributes)
 
 
@@ -216,6 +217,20 @@ def reshaped(g: Maker, x: Tensor, shape: list[int], moving: list[bool]) -> Tenso
     return g.add("Reshape", [x, g.ints(target)], shape, moving)
 
 
+def sequence(g: Maker) -> Tensor | None:
+    """[N, steps, features] from a tensor of rank three or more, its channels last."""
+    x = g.pick(lambda t: t.rank >= 3 and not any(t.moving[1:]) and t.scale.bound <= 100)
+    if x is None or prod(x.shape) > 600 or x.dtype != np.float32:
+        return None
+    if x.channel != x.rank - 1:
+        others = [axis for axis in range(x.rank) if axis != x.channel]
+        x = reordered(g, x, [*others, x.channel])
+    if x.rank == 3:
+        return x
+    shape = [x.shape[0], prod(x.shape[1:-1]), x.shape[-1]]
+    return replace(reshaped(g, x, shape, list(x.moving[:3])), channel=2)
+
+
 @piece(weight=4)
 def merge_axes(g: Maker) -> None:
     """Flatten, or a Reshape that merges two neighbouring axes."""
@@ -226,7 +241,8 @@ def merge_axes(g: Maker) -> None:
         size = prod(x.shape[1:])
         shape, moving = [x.shape[0], size], [x.moving[0], False]
         if g.chance(0.6):
-            g.add("Flatten", [x], shape, moving, **({} if g.chance(0.5) else {"axis": 1}))
+            attributes: Attributes = {} if g.chance(0.5) else {"axis": 1}
+            g.add("Flatten", [x], shape, moving, **attributes)
         else:
             reshaped(g, x, shape, moving)
         return
@@ -341,22 +357,29 @@ def shuffle(g: Maker) -> None:
 
 @piece(weight=1.5)
 def depth_space(g: Maker) -> None:
-    deep = g.chance(0.5)
-
-    def fits(t: Tensor) -> bool:
-        if t.rank != 4 or t.moving[1]:
-            return False
-        return t.shape[1] % 4 == 0 if deep else all(size % 2 == 0 for size in t.shape[2:])
-
-    x = g.pick(fits)
+    x = g.pick(lambda t: t.rank == 4 and not t.moving[1] and prod(t.shape) <= 500, in_front)
     if x is None:
         return
     n, c, h, w = x.shape
-    if deep:
-        mode = {} if g.chance(0.4) else {"mode": g.choice(["DCR", "CRD"])}
-        g.add("DepthToSpace", [x], (n, c // 4, 2 * h, 2 * w), blocksize=2, **mode)
-    elif c <= 4:
+    if h % 2 == 0 and w % 2 == 0 and c <= 4 and g.chance(0.7):
         g.add("SpaceToDepth", [x], (n, 4 * c, h // 2, w // 2), blocksize=2)
+        return
+    if c % 4 or g.chance(0.6):
+        x = whole_blocks(g, x, g.choice([8, 12]))
+    mode: Attributes = {} if g.chance(0.4) else {"mode": g.choice(["DCR", "CRD"])}
+    g.add("DepthToSpace", [x], (n, x.shape[1] // 4, 2 * h, 2 * w), blocksize=2, **mode)
+
+
+def whole_blocks(g: Maker, x: Tensor, outputs: int) -> Tensor:
+    """A Conv of which all channels of a pixel are dead, in one of the two orders."""
+    array = g.numbers((outputs, x.shape[1], 1, 1), x.dtype)
+    places = np.arange(outputs)
+    places = places // 4 if g.chance(0.5) else places % (outputs // 4)
+    array[places == 0] = 0
+    bias = np.where(places == 0, g.choice([0, 1, 2]), g.numbers((outputs,))).astype(x.dtype)
+    shape = (x.shape[0], outputs, *x.shape[2:])
+    inputs: list[Tensor | str] = [x, g.constant(array), g.constant(bias)]
+    return g.add("Conv", inputs, shape, scale=summed(x.scale, array, bias), channel=1)
 
 
 @piece(weight=0.5)
@@ -367,7 +390,7 @@ def computed_shape(g: Maker) -> None:
         return
     shape = g.node("Shape", [x.name])[0]
     first = g.node("Gather", [shape, g.constant(np.array(0, np.int64))], axis=0)[0]
-    axes = {"axes": [0]} if g.opset < 13 else {}
+    axes: Attributes = {"axes": [0]} if g.opset < 13 else {}
     more = [] if axes else [g.ints([0])]
     first = g.node("Unsqueeze", [first, *more], **axes)[0]
     if g.chance(0.5):

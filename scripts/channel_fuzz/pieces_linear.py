@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from channel_fuzz.maker import Maker, Tensor
+from channel_fuzz.maker import Attributes, Ints, Maker, Tensor
 from channel_fuzz.registry import piece
 from channel_fuzz.scale import Array, scale_of, summed
 
@@ -36,20 +36,20 @@ def at_end(t: Tensor) -> bool:
     return t.channel == t.rank - 1
 
 
-def window(g: Maker, space: tuple[int, ...], dilate: bool = True, auto: bool = True) -> Window:
-    """A window that fits ``space``, padded in any of the ways."""
-    same = auto and g.chance(0.15)
-    kernel, stride, dilation, low, high, out = [], [], [], [], [], []
+def window(g: Maker, space: tuple[int, ...], dilate: bool = True, pads: bool = True) -> Window:
+    """A window that fits ``space``, padded in any of the ways, or not at all."""
+    same = pads and g.chance(0.15)
+    kernel, stride, dilation, low, high, out = rows = tuple[Ints, ...]([] for _ in range(6))
     even = g.chance(0.5)
     for size in space:
         k = min(g.choice([1, 2, 3, 3]), size)
         s = min(g.choice([1, 1, 1, 2]), k if same else 2)
         d = g.choice([1, 1, 2]) if dilate and not same and (k - 1) * 2 < size else 1
         reach = (k - 1) * d + 1
-        a = g.integer(0, min(k - 1, 2)) if g.chance(0.6) else 0
-        b = a if even else g.integer(0, min(k - 1, 2))
+        a, b = (g.integer(0, min(k - 1, 2)) if g.chance(0.6) else 0 for _ in range(2))
+        a, b = (a, a if even else b) if pads else (0, 0)
         out.append(-(-size // s) if same else (size + a + b - reach) // s + 1)
-        for row, value in zip((kernel, stride, dilation, low, high), (k, s, d, a, b), strict=True):
+        for row, value in zip(rows[:5], (k, s, d, a, b), strict=True):
             row.append(value)
     attributes: dict[str, Any] = {"kernel_shape": kernel}
     if any(s > 1 for s in stride) or g.chance(0.3):
@@ -60,7 +60,7 @@ def window(g: Maker, space: tuple[int, ...], dilate: bool = True, auto: bool = T
         attributes["auto_pad"] = g.choice(["SAME_UPPER", "SAME_LOWER"])
     elif any(low + high):
         attributes["pads"] = low + high
-    elif auto and g.chance(0.3):
+    elif g.chance(0.3):
         attributes["auto_pad"] = "VALID"
     return Window(attributes, tuple(kernel), tuple(out))
 
@@ -71,11 +71,11 @@ def groups_of(g: Maker, channels: int) -> int:
 
 
 @piece(weight=7)
-def conv(g: Maker, x: Tensor | None = None, groups: int = 0) -> None:
+def conv(g: Maker, x: Tensor | None = None, groups: int = 0, pads: bool = True) -> None:
     x = x or g.pick(with_space, in_front)
     if x is None:
         return
-    w = window(g, x.shape[2:])
+    w = window(g, x.shape[2:], pads=pads)
     groups = groups or groups_of(g, x.shape[1])
     outputs = (
         groups * g.integer(1, max(2, 8 // groups)) if groups > 2 else g.choice([3, 4, 5, 6, 8, 8])
@@ -99,14 +99,14 @@ def conv_transpose(g: Maker) -> None:
         return
     groups = g.choice([1, 1, 1, 1, g.divisor(x.shape[1])])
     each = g.integer(max(1, 3 // groups), max(1, 6 // groups))
-    kernel, stride, low, high, extra, out = [], [], [], [], [], []
+    kernel, stride, low, high, extra, out = rows = tuple[Ints, ...]([] for _ in range(6))
     for size in x.shape[2:]:
         k, s = g.integer(1, 3), g.choice([1, 2, 2])
         e = g.integer(0, s - 1)
         full = s * (size - 1) + e + k
         a, b = (g.integer(0, min(k - 1, (full - 1) // 2)) for _ in range(2))
         out.append(full - a - b)
-        for row, value in zip((kernel, stride, low, high, extra), (k, s, a, b, e), strict=True):
+        for row, value in zip(rows[:5], (k, s, a, b, e), strict=True):
             row.append(value)
     attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": stride, "pads": low + high}
     if any(extra):
@@ -114,12 +114,12 @@ def conv_transpose(g: Maker) -> None:
     if groups > 1:
         attributes["group"] = groups
     name, array = g.weight((x.shape[1], each, *kernel), x.dtype, made=1, read=0)
-    rows = np.moveaxis(array, 1, 0)
+    filters = np.moveaxis(array, 1, 0)
     inputs: list[Tensor | str] = [x, name]
-    bias = np.tile(g.bias(rows, x.dtype), groups) if g.chance(0.6) else None
+    bias = np.tile(g.bias(filters, x.dtype), groups) if g.chance(0.6) else None
     if bias is not None:
         inputs.append(g.constant(bias, "b"))
-    scale = summed(x.scale, rows, bias)
+    scale = summed(x.scale, filters, bias)
     g.add("ConvTranspose", inputs, (x.shape[0], each * groups, *out), scale=scale, **attributes)
 
 
@@ -130,14 +130,15 @@ def gemm(g: Maker, x: Tensor | None = None) -> None:
         return
     turned = x.fixed and g.chance(0.15)
     rows, inner = x.shape[::-1] if turned else x.shape
-    outputs, attributes = g.integer(2, 8), {"transA": 1} if turned else {}
+    outputs = g.integer(2, 8)
+    attributes: Attributes = {"transA": 1} if turned else {}
     if g.chance(0.5):
         name, array = g.weight((outputs, inner), x.dtype, made=0, read=1)
         attributes["transB"] = 1
     else:
         name, array = g.weight((inner, outputs), x.dtype, made=1, read=0)
         array = array.T
-    factors = {}
+    factors: Attributes = {}
     if g.chance(0.3):
         factors = {"alpha": g.choice([0.5, 2.0, -1.0]), "beta": g.choice([1.0, 2.0, 0.5, 0.0])}
     inputs: list[Tensor | str] = [x, name]
@@ -174,7 +175,7 @@ def matmul(g: Maker, x: Tensor | None = None) -> None:
     if g.chance(0.6):
         bias = g.bias(array.T, x.dtype)
         named = g.constant(bias, "b")
-        order = [y, named] if g.chance(0.8) else [named, y]
+        order: list[Tensor | str] = [y, named] if g.chance(0.8) else [named, y]
         g.add("Add", order, scale=y.scale + scale_of(bias))
 
 
@@ -206,8 +207,9 @@ def product(g: Maker) -> None:
         return
     other = g.choice([t for t in g.open if t.like(x) and t.scale.bound <= 64] or [x])
     order = [*range(x.rank - 2), x.rank - 1, x.rank - 2]
-    flip = [[*v[:-2], v[-1], v[-2]] for v in (other.shape, other.moving)]
-    turned = g.add("Transpose", [other], flip[0], flip[1], perm=order)
+    sizes = [*other.shape[:-2], *other.shape[:-3:-1]]
+    moves = [*other.moving[:-2], *other.moving[:-3:-1]]
+    turned = g.add("Transpose", [other], sizes, moves, perm=order)
     size = x.shape[-1]
     scale = x.scale * other.scale
     moving = (*x.moving[:-1], x.moving[-2])

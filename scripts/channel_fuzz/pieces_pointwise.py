@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from channel_fuzz.maker import CONTRIB, Maker, Tensor
+from channel_fuzz.maker import CONTRIB, Attributes, Maker, Tensor
 from channel_fuzz.pieces_linear import at_end, in_front
 from channel_fuzz.registry import piece
 from channel_fuzz.scale import Array, Scale, scale_of
@@ -217,8 +217,11 @@ def batch_norm(g: Maker, x: Tensor | None = None) -> None:
     mean = g.numbers((size,), kind)
     whole = g.whole and g.chance(0.7)
     variance = g.rng.choice([1, 4, 0.25], size).astype(kind)
-    epsilon = {"epsilon": 0.0} if whole else {}
-    inputs = [x, *(g.constant(array) for array in (gamma, beta, mean, variance))]
+    epsilon: Attributes = {"epsilon": 0.0} if whole else {}
+    inputs: list[Tensor | str] = [
+        x,
+        *(g.constant(array) for array in (gamma, beta, mean, variance)),
+    ]
     bound = 4 * (x.scale.bound + 3) + 3
     scale = Scale(bound, x.scale.grain / 4 if whole else 0.0)
     g.add("BatchNormalization", inputs, scale=scale, **epsilon)
@@ -245,7 +248,7 @@ def group_norm(g: Maker) -> None:
         return
     groups = g.divisor(x.shape[1])
     scale, shift = _scale_and_shift(g, groups if g.opset < 21 else x.shape[1], x.dtype)
-    attributes = {"num_groups": groups, "epsilon": 1e-3}
+    attributes: Attributes = {"num_groups": groups, "epsilon": 1e-3}
     g.add("GroupNormalization", [x, scale, shift], scale=x.scale.rough(20.0), **attributes)
 
 
@@ -254,7 +257,7 @@ def layer_norm(g: Maker) -> None:
     x = g.pick(lambda t: not t.moving[-1] and t.shape[-1] > 2)
     if x is not None:
         scale, shift = _scale_and_shift(g, x.shape[-1], x.dtype)
-        inputs = [x, scale, shift] if g.chance(0.7) else [x, scale]
+        inputs: list[Tensor | str] = [x, scale, shift] if g.chance(0.7) else [x, scale]
         g.add("LayerNormalization", inputs, scale=x.scale.rough(20.0), epsilon=1e-3)
 
 

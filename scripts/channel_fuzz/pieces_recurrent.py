@@ -7,27 +7,22 @@ from typing import Any
 import numpy as np
 
 from channel_fuzz.maker import Maker, Tensor
-from channel_fuzz.pieces_layout import reordered, reshaped
-from channel_fuzz.pieces_linear import at_end
+from channel_fuzz.pieces_layout import reordered, reshaped, sequence
 from channel_fuzz.registry import piece
 from channel_fuzz.scale import Array
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def _fits(t: Tensor) -> bool:
-    return t.rank == 3 and not any(t.moving[1:]) and t.dtype == np.float32
-
-
-@piece(weight=2)
+@piece(weight=3)
 def recurrent(g: Maker) -> None:
-    x = g.pick(_fits, at_end)
+    x = sequence(g)
     if x is None:
         return
     x = reordered(g, x, [1, 0, 2])  # the time goes first
     op, units, directions = g.choice(list(GATES)), g.integer(2, 5), g.choice([1, 1, 2])
     inputs: list[Tensor | str] = [x, *parameters(g, op, directions, units, x.shape[2])]
-    if x.fixed and g.chance(0.4):
+    if x.fixed and g.chance(0.6):
         start = g.numbers((directions, x.shape[1], units))
         start[..., g.some(units, 0.8)] = 0
         inputs += [""] * (5 - len(inputs)) + [g.constant(start)]
@@ -63,11 +58,12 @@ def parameters(g: Maker, op: str, directions: int, units: int, inputs: int) -> l
     still, unread = g.some(units, g.dead), g.some(units, g.dead / 2)
     both = slice(None) if g.chance(0.7) else slice(0, 1)
     w[both, -1, still] = r[both, -1, still] = 0
-    b[both, :, -1, still] = 0
+    if g.chance(0.7):
+        b[both, :, -1, still] = 0
     r[..., unread] = 0
     w[..., g.some(inputs, g.dead / 2)] = 0
     rows = gates * units
-    arrays = [w.reshape(directions, rows, inputs), r.reshape(directions, rows, units)]
+    arrays: list[Array] = [w.reshape(directions, rows, inputs), r.reshape(directions, rows, units)]
     if g.chance(0.8):
         arrays.append(b.reshape(directions, 2 * rows))
     return [g.constant(array) for array in arrays]

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from channel_fuzz.maker import Maker, Tensor
+from channel_fuzz.maker import Attributes, Maker, Tensor
 from channel_fuzz.pieces_linear import in_front, window, with_space
 from channel_fuzz.registry import piece
 from channel_fuzz.scale import Scale
 
 
-@piece(weight=3.5)
+@piece(weight=5)
 def pool(g: Maker) -> None:
     x = g.pick(lambda t: with_space(t) and prod(t.shape[2:]) > 1, in_front)
     if x is None:
@@ -23,7 +23,7 @@ def pool(g: Maker) -> None:
     dilate = op == "MaxPool" or (op == "AveragePool" and g.opset >= 19)
     w = window(g, x.shape[2:], dilate=dilate)
     attributes, space = w.attributes, list(w.space)
-    if op == "AveragePool" and g.chance(0.5):
+    if op == "AveragePool" and g.chance(0.7):
         attributes["count_include_pad"] = 1
     scale = {"MaxPool": x.scale, "AveragePool": x.scale.rough()}.get(
         op, x.scale.rough(9 * x.scale.bound)
@@ -83,7 +83,11 @@ def gate(g: Maker, x: Tensor, y: Tensor) -> None:
     second, b = g.weight((channels, inner, *ones), x.dtype, made=0, read=1)
     more = [g.constant(g.bias(b, x.dtype))] if g.chance(0.5) else []
     rough = Scale(4096.0)
-    inputs = [y, first, *([g.constant(g.bias(a, x.dtype))] if g.chance(0.5) else [])]
+    inputs: list[Tensor | str] = [
+        y,
+        first,
+        *([g.constant(g.bias(a, x.dtype))] if g.chance(0.5) else []),
+    ]
     y = g.add("Conv", inputs, (x.shape[0], inner, *ones), scale=rough)
     y = g.add("Relu", [y])
     y = g.add("Conv", [y, second, *more], (x.shape[0], channels, *ones))
@@ -99,7 +103,7 @@ def resize(g: Maker) -> None:
         return
     mode = g.choice(["nearest", "nearest", "linear", "cubic"] if x.rank == 4 else ["nearest"])
     ways = ["asymmetric", "half_pixel", "align_corners", "pytorch_half_pixel"]
-    way = g.choice([*ways, "tf_crop_and_resize"])
+    way = g.choice([*ways, *["tf_crop_and_resize"] * 2])
     axes = list(range(2, x.rank)) if g.opset >= 18 and g.chance(0.3) else list(range(x.rank))
     factors = [g.choice([1.0, 2.0, 0.5]) if a >= 2 else 1.0 for a in axes]
     shape = list(x.shape)
@@ -113,7 +117,7 @@ def resize(g: Maker) -> None:
     corners = "" if g.opset >= 13 else g.constant(np.zeros(0, np.float32))
     if way == "tf_crop_and_resize":
         low, high = [0.0] * len(axes), [1.0] * len(axes)
-        high[-1] = g.choice([1.0, 1.5])
+        high[-1] = g.choice([1.0, 1.5, 1.5])
         corners = g.constant(np.array(low + high, np.float32))
         attributes["extrapolation_value"] = g.choice([0.0, 2.0])
     if x.fixed and g.chance(0.5):
@@ -162,7 +166,7 @@ def softmax(g: Maker) -> None:
     if x is None:
         return
     op = g.choice(["Softmax", "Softmax", "LogSoftmax"])
-    axis = {} if g.chance(0.3) else {"axis": g.choice([-1, 1, x.rank - 1])}
+    axis: Attributes = {} if g.chance(0.3) else {"axis": g.choice([-1, 1, x.rank - 1])}
     bound = 1.0 if op == "Softmax" else 2 * x.scale.bound + 10
     g.add(op, [x], scale=x.scale.rough(bound), **axis)
 

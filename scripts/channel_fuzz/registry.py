@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from channel_fuzz.maker import Maker, Piece
 
@@ -20,10 +21,13 @@ class Entry:
 PIECES: list[Entry] = []
 
 
-def piece(weight: float = 1.0, since: int = 11) -> Callable[[Piece], Piece]:
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def piece(weight: float = 1.0, since: int = 11) -> Callable[[F], F]:
     """Enter a function; it does nothing where no tensor fits it."""
 
-    def enter(make: Piece) -> Piece:
+    def enter(make: F) -> F:
         PIECES.append(Entry(make, weight, since))
         return make
 
@@ -33,6 +37,6 @@ def piece(weight: float = 1.0, since: int = 11) -> Callable[[Piece], Piece]:
 def draw(g: Maker) -> Piece:
     """A random piece that the opset allows."""
     allowed = [entry for entry in PIECES if entry.since <= g.opset]
-    weights = [min(entry.weight, 1.0) if g.flat else entry.weight for entry in allowed]
+    weights = [entry.weight**0.5 if g.flat else entry.weight for entry in allowed]
     total = sum(weights)
     return allowed[int(g.rng.choice(len(allowed), p=[w / total for w in weights]))].make

@@ -15,6 +15,8 @@ def shrink(model: onnx.ModelProto, bad: Bad, tries: int = 400) -> onnx.ModelProt
     left = tries
     while left > 0:
         for candidate in _smaller(model):
+            if _size(candidate) >= _size(model):
+                continue
             left -= 1
             if bad(candidate):
                 model = candidate
@@ -24,6 +26,10 @@ def shrink(model: onnx.ModelProto, bad: Bad, tries: int = 400) -> onnx.ModelProt
         else:
             return model
     return model
+
+
+def _size(model: onnx.ModelProto) -> tuple[int, int]:
+    return len(model.graph.node), len(model.graph.output)
 
 
 def _smaller(model: onnx.ModelProto) -> Iterator[onnx.ModelProto]:

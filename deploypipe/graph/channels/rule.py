@@ -337,6 +337,11 @@ def integer(node: ir.Node, name: str, default: int) -> int:
     return attribute.as_int() if attribute is not None else default
 
 
+def opset_of(node: ir.Node) -> int:
+    """The version of the operators that a node is written in."""
+    return node.version or (node.graph.opset_imports.get("", 21) if node.graph else 21)
+
+
 def constant_ints(node: ir.Node, place: int) -> list[int] | None:
     """The constant integers of an input, flat; None where absent or computed."""
     array = constant_of(input_of(node, place))

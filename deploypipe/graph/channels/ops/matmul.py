@@ -28,6 +28,7 @@ from deploypipe.graph.channels.rule import (
     Sink,
     Values,
     integer,
+    opset_of,
 )
 from deploypipe.graph.constants import add_initializer, constant_of, free_name, is_constant
 
@@ -93,7 +94,8 @@ class MatMul(Linear):
             return
         super().demand(needs, known)
         for axis in range((rank(self.x) or 1) - 1):
-            needs.add(self.x, axis, needs.of(self.y, axis))
+            if axis_size(self.x, axis) == axis_size(self.y, axis):  # else it is pinned
+                needs.add(self.x, axis, needs.of(self.y, axis))
 
     def add_to_bias(self, delta: np.ndarray, kept: Kept) -> None:
         """Into the Add that follows with a constant, or into a new one."""
@@ -197,7 +199,7 @@ class Product(Rule):
         if given is None or given.op_type != "Softmax" or self.node.op_type != "MatMul":
             return False
         last = (rank(self.x) or 1) - 1
-        return integer(given, "axis", -1) in (-1, last)
+        return integer(given, "axis", -1 if opset_of(given) >= 13 else 1) in (-1, last)
 
     def _unknown(self, out: Axis) -> bool:
         """Whether one side's size is unknown, so that it could not be cut with the other's."""

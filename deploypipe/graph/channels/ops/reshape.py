@@ -73,8 +73,9 @@ class Reshape(Rule):
         if target is None:
             return
         assert isinstance(graph, ir.Graph)
+        # A copy, 0, may be of an axis other than the one that goes, of the same size by chance.
         sizes = [
-            kept.count(self.y, axis) if (self.y, axis) in kept.removed and size > 0 else size
+            kept.count(self.y, axis) if (self.y, axis) in kept.removed and size >= 0 else size
             for axis, size in enumerate(target)
         ]
         new = add_initializer(graph, f"{self.y.name}.shape", np.array(sizes, np.int64))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from deploypipe.graph.channels.cells import Tie, rank
-from deploypipe.graph.channels.rule import Rule, Values, every_axis, integer
+from deploypipe.graph.channels.rule import Rule, Values, every_axis, integer, opset_of
 
 
 class Softmax(Rule):
@@ -15,10 +15,7 @@ class Softmax(Rule):
     ops: ClassVar[frozenset[str]] = frozenset({"Softmax", "LogSoftmax"})
 
     def refusal(self) -> str | None:
-        version = self.node.version or (
-            self.node.graph.opset_imports.get("", 21) if self.node.graph else 21
-        )
-        return "flattens its axes, as before opset 13" if version < 13 else None
+        return "flattens its axes, as before opset 13" if opset_of(self.node) < 13 else None
 
     def ties(self) -> Iterable[Tie | None]:
         axis = integer(self.node, "axis", -1) % (rank(self.x) or 1)

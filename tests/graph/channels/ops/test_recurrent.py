@@ -149,6 +149,16 @@ def test_a_unit_goes_only_from_both_directions(cut, op):
     assert done.gone["v"] == {0: [1]} and done.gone["b"] == {1: rows(op, [1], 2)}
 
 
+def test_a_unit_that_one_direction_reads_stays(cut):
+    arrays, v = weights("GRU", directions=2), V.copy()
+    arrays["r"].reshape(2, 3, UNITS, UNITS)[:, :, [0, 1, 3], 2] = 0
+    v[2] = 0
+    words = text("GRU", "y", READ, direction='"bidirectional"')
+    assert cut(words, ort=True, exact=False, **arrays, v=v).gone["v"] == {0: [2]}
+    arrays["r"].reshape(2, 3, UNITS, UNITS)[1, 0, 3, 2] = 1
+    assert "v" not in cut(words, ort=True, exact=False, **arrays, v=v).gone
+
+
 def test_directions_side_by_side_lose_the_same_units(cut):
     """[T, 2, N, H] -> [T, N, 2 * H], as exporters write it."""
     reader = """t = Transpose <perm = [0, 2, 1, 3]> (y)
@@ -188,6 +198,17 @@ def test_an_input_that_no_unit_reads_goes(cut):
     arrays["w"][:, :, 1] = 0
     u = np.array([[1, 1, 2], [3, 5, -1]], np.float32)
     assert cut(words, ort=True, exact=False, **arrays, u=u, v=V).gone["u"] == {1: [1]}
+
+
+def test_what_only_the_gates_of_a_zero_unit_read_goes(cut):
+    """The unit stays, for it is an output, but its gates have nothing to let through."""
+    words = f"""g (float[5,2,2] x) => (float[5,1,2,{UNITS}] y) {{
+        i = MatMul(x, u)
+        y = LSTM <hidden_size = {UNITS}> (i, w, r, b)}}"""
+    arrays = weights("LSTM", [1])
+    arrays["w"].reshape(4, UNITS, INPUTS)[:, [0, 2, 3], 1] = 0
+    u = np.array([[1, 1, 2], [3, 5, -1]], np.float32)
+    assert cut(words, ort=True, exact=False, **arrays, u=u).gone["u"] == {1: [1]}
 
 
 def test_peepholes_go_with_their_units(cut):
