@@ -221,14 +221,18 @@ def quantize(
     data: Data = None,
     samples: Samples = None,
     calibrator: Annotated[str | None, typer.Option(help="See: deploypipe list calibrator")] = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="All that fuses, whether it is faster here or not")
+    ] = False,
     target: TargetName = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Static int8, calibrated on samples."""
+    """Static int8, calibrated on samples; what is not faster for it stays float."""
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    options = {"calibrator": calibrator} if calibrator else {}
+    options: dict[str, object] = {"decide": not everything}
+    options |= {"calibrator": calibrator} if calibrator else {}
     made = verbs.quantize_model(model, output, _settings(data, samples, target, None), options)
     _show(made, as_json, lambda found: key_table({k: v for k, v in found.items() if k != "notes"}))
 

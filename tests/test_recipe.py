@@ -88,8 +88,8 @@ def test_a_good_recipe_is_read_and_built(read):
         ("  - export", "  - 3", "steps[1]: expected the name of a stage or one name with"),
         (
             "round_to: 4",
-            "round_to: 0",
-            "steps[2].optimize.passes[1].drop-dead-channels: round_to must be at least 1, got 0.",
+            "round_to: -1",
+            "steps[2].optimize.passes[1].drop-dead-channels: round_to must not be negative, got -1.",
         ),
         (
             "drop-unused",

@@ -1,4 +1,4 @@
-"""ONNX + samples -> int8 QDQ ONNX: observe -> plan -> emit -> audit.
+"""ONNX + samples -> int8 QDQ ONNX: observe -> plan -> emit -> audit -> decide.
 
 A new calibrator is one file in ``calibrators/``, a new target's table of what fuses one file in
 ``profiles/``.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from deploypipe.quantize.audit import Audit
 from deploypipe.quantize.calibrator import CALIBRATORS, Calibrator
+from deploypipe.quantize.decide import Race
 from deploypipe.quantize.histogram import Histogram, Range
-from deploypipe.quantize.observe import OpenSession
 from deploypipe.quantize.params import QParams, WeightParams
 from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import PROFILES, Kind, Profile
@@ -23,11 +23,11 @@ __all__ = [
     "Calibrator",
     "Histogram",
     "Kind",
-    "OpenSession",
     "Profile",
     "QParams",
     "QuantPlan",
     "Quantized",
+    "Race",
     "Range",
     "Unit",
     "WeightParams",

@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from deploypipe.graph.files import to_bytes
-from deploypipe.quantize.observe import OpenSession
 from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import Kind
 from deploypipe.quantize.units import Unit
+from deploypipe.runtime import Target
 
 _INTEGER = re.compile(r"QLinear|QGemm|MatMulIntegerToFloat|ConvInteger")
 
@@ -29,13 +29,13 @@ class Audit:
     unfused: Mapping[str, str]
 
 
-def audit(model: ir.Model, plan: QuantPlan, open_session: OpenSession) -> Audit:
+def audit(model: ir.Model, plan: QuantPlan, target: Target) -> Audit:
     """Open the quantized ``model``, read the graph that the runtime made of it, find every unit."""
     labelled = model.clone()
     makers = {out.name: node for node in labelled.graph for out in node.outputs}
     for number, unit in enumerate(plan.units):
         makers[unit.result].name = _label(number)
-    optimized = optimized_graph(to_bytes(labelled), open_session)
+    optimized = optimized_graph(to_bytes(labelled), target)
     unfused = {}
     for number, unit in enumerate(plan.units):
         fate = _fate(unit, _label(number), optimized)
@@ -44,11 +44,11 @@ def audit(model: ir.Model, plan: QuantPlan, open_session: OpenSession) -> Audit:
     return Audit(dict(Counter(node.op_type for node in optimized)), unfused)
 
 
-def optimized_graph(model: bytes, open_session: OpenSession) -> ir.Graph:
+def optimized_graph(model: bytes, target: Target) -> ir.Graph:
     """The graph that the runtime executes for ``model``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
-        with open_session(model, optimized=path):
+        with target.open(model, optimized=path):
             pass
         return ir.load(path).graph
 

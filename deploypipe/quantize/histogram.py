@@ -7,7 +7,9 @@ and counting is exact under any order and any grouping of the samples; so is mer
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,8 @@ CODES = 1 << 16
 _INFINITY = 0x7F80
 _SIGN = 0x8000
 _FLUSH_AT = 1 << 18
+PICKED = 1 << 14
+"""Of a sample's array about so many values are counted."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,17 @@ class Range:
 class Histogram:
     """What was seen of one tensor.
 
-    ``counts`` is int64[65536] by the upper 16 bits; ``low`` and ``high`` are the exact extremes.
+    ``counts`` is int64[65536] by the upper 16 bits, exact in the tails (see `Counter`); ``low`` and
+    ``high`` are the exact extremes, ``mean_low`` and ``mean_high`` the means of the samples' own
+    extremes.  ``elements`` are the values of one sample, of the largest one.
     """
 
     counts: npt.NDArray[np.int64]
     low: float
     high: float
+    mean_low: float = 0.0
+    mean_high: float = 0.0
+    elements: int = 0
 
     @property
     def total(self) -> int:
@@ -78,20 +87,26 @@ class NotFiniteError(ValueError):
 
 @dataclass
 class Counter:
-    """Counts one tensor's values, batch after batch, in constant memory.
+    """Counts one tensor's values, sample after sample, in constant memory.
 
-    Small arrays are collected until 2^18 values wait, because counting them costs as much as
-    clearing 65,536 counters.
+    Of a large array every n-th value is picked, from a place that the caller names, and counts n
+    times; but the outermost 1/256 at each end, which decide where to clip, are counted one by one.
+    Values wait until there are 2^18 of them, because counting costs as much as clearing 65,536
+    counters.  Means are summed as fractions: the order of the samples leaves no trace.
     """
 
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(CODES, np.int64))
     low: float = np.inf
     high: float = -np.inf
-    waiting: list[Codes] = field(default_factory=list)
+    lows: Fraction = Fraction(0)
+    highs: Fraction = Fraction(0)
+    arrays: int = 0
+    elements: int = 0
+    waiting: dict[int, list[Codes]] = field(default_factory=dict)
     held: int = 0
 
-    def add(self, values: Floats) -> None:
-        """Count an array of float32 of any shape.
+    def add(self, values: Floats, start: int = 0) -> None:
+        """Count a sample's array of float32 of any shape; ``start`` is any number.
 
         Raises:
             NotFiniteError: it holds a NaN or an infinity; nothing of it is counted.
@@ -103,16 +118,19 @@ class Counter:
             raise NotFiniteError("NaN" if np.isnan(low) or np.isnan(high) else "infinity")
         # Adding zero turns -0.0 into 0.0, so that the order of equal extremes leaves no trace.
         self.low, self.high = min(self.low, low + 0.0), max(self.high, high + 0.0)
-        codes = (np.ascontiguousarray(values).reshape(-1).view(np.uint32) >> 16).astype(np.uint16)
-        self.waiting.append(codes)
-        self.held += codes.size
+        self.lows, self.highs = self.lows + Fraction(low), self.highs + Fraction(high)
+        self.arrays, self.elements = self.arrays + 1, max(self.elements, values.size)
+        for times, part in _parts(np.ascontiguousarray(values).reshape(-1), start):
+            codes = (np.ascontiguousarray(part).view(np.uint32) >> 16).astype(np.uint16)
+            self.waiting.setdefault(times, []).append(codes)
+            self.held += codes.size
         if self.held >= _FLUSH_AT:
             self._flush()
 
     def _flush(self) -> None:
-        if self.waiting:
-            self.counts += np.bincount(np.concatenate(self.waiting), minlength=CODES)
-        self.waiting, self.held = [], 0
+        for times, codes in self.waiting.items():
+            self.counts += times * np.bincount(np.concatenate(codes), minlength=CODES)
+        self.waiting, self.held = {}, 0
 
     def histogram(self) -> Histogram:
         """What was counted so far.
@@ -121,6 +139,21 @@ class Counter:
             ValueError: nothing was.
         """
         self._flush()
-        if self.low > self.high:
+        if not self.arrays:
             raise ValueError("no value was counted")
-        return Histogram(self.counts.copy(), self.low, self.high)
+        low, high = (float(one / self.arrays) for one in (self.lows, self.highs))
+        return Histogram(self.counts.copy(), self.low, self.high, low, high, self.elements)
+
+
+def _parts(values: Floats, start: int) -> Iterator[tuple[int, Floats]]:
+    """How often each counts, and values [n]: some of the middle, and all of both tails."""
+    step = values.size // PICKED
+    if step < 2:
+        yield 1, values
+        return
+    step |= 1  # rows whose length is a power of two do not meet an odd one
+    picked = values[start % step :: step]
+    outer = picked.size // 256
+    low, high = np.partition(picked, (outer, -outer - 1))[[outer, -outer - 1]]
+    yield step, picked[(picked >= low) & (picked <= high)]
+    yield 1, values[(values < low) | (values > high)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,43 +17,30 @@ from deploypipe.core.tensors import TensorSpec, check_feeds
 from deploypipe.graph.files import to_bytes
 from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
 from deploypipe.quantize.units import name_of
+from deploypipe.runtime import Target
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 """Name -> array."""
 
 _WHERE = "calibration samples"
-
-
-class Answer(Protocol):
-    """An open session: inputs by name in, outputs by name out."""
-
-    def __call__(self, feeds: Arrays, /) -> Arrays: ...
-
-
-class OpenSession(Protocol):
-    """Opens a model's bytes; ``optimized`` is where the runtime writes what it made of them.
-
-    The method ``open`` of a ``deploypipe.runtime.Target`` is one.
-    """
-
-    def __call__(
-        self, model: bytes, *, optimized: Path | None = None
-    ) -> AbstractContextManager[Answer]: ...
+PROBES = 8
+"""Samples kept for whoever wants to run the model again."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Tensor name -> histogram, over so many samples."""
+    """Tensor name -> histogram, over so many samples; ``probes`` are the first few of them."""
 
     histograms: Mapping[str, Histogram]
     samples: int
+    probes: tuple[Arrays, ...] = ()
 
 
 def observe(
     model: ir.Model,
     tensors: Sequence[str],
     feeds: Iterable[Arrays],
-    open_session: OpenSession,
+    target: Target,
     progress: Progress | None = None,
     expected: int = 0,
 ) -> Observation:
@@ -63,8 +49,9 @@ def observe(
     ``expected`` is how many samples there will be, for the progress.
 
     Samples run one by one where the model's batch is dynamic, because a kernel may add in another
-    order for another batch size.  So the counts do not depend on how samples come in batches, nor
-    on their order, to the last bit.  Memory: one sample's tensors and about 1 MB for each tensor.
+    order for another batch size, and which of a tensor's values are counted is decided by the
+    sample itself.  So the counts do not depend on how samples come in batches, nor on their order,
+    to the last bit.  Memory: one sample's tensors and about 1 MB for each tensor.
 
     Raises:
         UserError: there is no sample, samples do not fit the inputs, or a tensor takes a NaN or an
@@ -72,22 +59,25 @@ def observe(
     """
     counters = {name: Counter() for name in tensors}
     specs = _specs(model)
-    samples = 0
+    samples, probes = 0, list[Arrays]()
     progress = progress or Silent()
     with (
-        open_session(to_bytes(observable(model, tensors))) as answer,
+        target.open(to_bytes(observable(model, tensors))) as answer,
         progress.task("observe", expected) as task,
     ):
         for batch in feeds:
             check_feeds(batch, specs, _WHERE)
             for sample in _split(batch, specs):
-                _count(counters, {**sample, **answer(sample)}, samples, model)
+                _count(counters, sample, answer(sample), samples, model)
+                if len(probes) < PROBES:
+                    probes.append(sample)
                 count = len(next(iter(sample.values()))) if sample else 1
                 samples += count
                 task.advance(count)
     if not samples:
         raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
-    return Observation({name: one.histogram() for name, one in counters.items()}, samples)
+    histograms = {name: one.histogram() for name, one in counters.items()}
+    return Observation(histograms, samples, tuple(probes))
 
 
 def observable(model: ir.Model, tensors: Sequence[str]) -> ir.Model:
@@ -125,16 +115,27 @@ def _split(batch: Arrays, specs: Sequence[TensorSpec]) -> Iterator[Arrays]:
         yield {name: array[i : i + 1] for name, array in batch.items()}
 
 
-def _count(counters: Mapping[str, Counter], values: Arrays, sample: int, model: ir.Model) -> None:
+def _count(
+    counters: Mapping[str, Counter], sample: Arrays, made: Arrays, number: int, model: ir.Model
+) -> None:
+    start = _digest(sample)
     for name, counter in counters.items():
         try:
-            counter.add(np.asarray(values[name], np.float32))
+            counter.add(np.asarray(made[name] if name in made else sample[name], np.float32), start)
         except NotFiniteError as error:
             raise UserError(
-                f"{_origin(name, model)} holds {error} at sample {sample}",
+                f"{_origin(name, model)} holds {error} at sample {number}",
                 where=_WHERE,
                 then="Check that sample, its preprocessing and the model's weights",
             ) from None
+
+
+def _digest(sample: Arrays) -> int:
+    """A number that depends on what is in the sample and on nothing else."""
+    number = 0
+    for name in sorted(sample):
+        number = zlib.crc32(np.ascontiguousarray(sample[name]).data, number)
+    return number
 
 
 def _origin(name: str, model: ir.Model) -> str:

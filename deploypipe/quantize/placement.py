@@ -30,11 +30,17 @@ class Placement:
     kept_float: Mapping[str, str]
 
 
-def place(model: ir.Model, found: Found, keep_float: Mapping[str, str] | None = None) -> Placement:
+def place(
+    model: ir.Model,
+    found: Found,
+    keep_float: Mapping[str, str] | None = None,
+    follow: bool = True,
+) -> Placement:
     """Drop units until every one that is left has all it needs.
 
-    ``keep_float`` maps names of units to the reason why they are not to be quantized.  A Reshape or
-    the like among floats is no loss and gets no reason.
+    ``keep_float`` maps names of units to the reason why they are not to be quantized; without
+    ``follow`` all others are, whatever their inputs are.  A Reshape or the like among floats is no
+    loss and gets no reason.
     """
     kept = {**found.kept_float}
     asked = keep_float or {}
@@ -42,7 +48,7 @@ def place(model: ir.Model, found: Found, keep_float: Mapping[str, str] | None = 
     units = [unit for unit in found.units if unit.name not in asked]
     outputs = {str(value.name) for value in model.graph.outputs}
     while True:
-        refused = _refused(units, outputs)
+        refused = _refused(units, outputs, follow)
         if not refused:
             return Placement(tuple(units), _roots(units), kept)
         moves = {unit.name for unit in units if unit.kind is Kind.MOVE}
@@ -50,11 +56,12 @@ def place(model: ir.Model, found: Found, keep_float: Mapping[str, str] | None = 
         units = [unit for unit in units if unit.name not in refused]
 
 
-def _refused(units: list[Unit], outputs: set[str]) -> dict[str, str]:
+def _refused(units: list[Unit], outputs: set[str], follow: bool) -> dict[str, str]:
     wanted = {name for unit in units if unit.kind.has_weight for name in unit.inputs}
     given = {unit.output for unit in units if unit.kind is not Kind.LINEAR}
     read = {name for unit in units for name in unit.inputs}
-    reasons = {u.name: _reason(u, wanted, wanted | given, read, outputs) for u in units}
+    eight_bit = wanted | given if follow else read | given
+    reasons = {u.name: _reason(u, wanted, eight_bit, read, outputs) for u in units}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
@@ -63,7 +70,7 @@ def _reason(
 ) -> str:
     floats = [name for name in unit.inputs if name not in eight_bit]
     if floats and not unit.kind.has_weight:
-        joins = unit.kind in (Kind.ADD, Kind.CONCAT) and len(floats) < len(unit.inputs)
+        joins = unit.kind in (Kind.BINARY, Kind.CONCAT) and len(floats) < len(unit.inputs)
         if not (joins and unit.output in wanted):
             return f"its input '{floats[0]}' is computed in float"
     if unit.output in outputs and unit.kind is not Kind.LINEAR:

@@ -15,8 +15,8 @@ class Kind(StrEnum):
 
     CONV = "conv"  # weights; its output must be 8-bit
     LINEAR = "linear"  # weights; its output may be float
-    ADD = "add"  # all inputs and the output are 8-bit, each with its own scale
-    POOL = "pool"
+    BINARY = "binary"  # all inputs and the output are 8-bit, each with its own scale
+    UNARY = "unary"  # pooling, and functions that are tables of 256 numbers
     CONCAT = "concat"
     MOVE = "move"  # input and output share scale and zero point: the bytes only move
 

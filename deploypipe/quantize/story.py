@@ -1,10 +1,10 @@
-"""The whole of it: observe -> plan -> emit -> audit, and again without what did not fuse."""
+"""The whole of it: observe -> plan -> emit -> audit -> decide, and again without what did not fuse."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
@@ -14,13 +14,15 @@ from deploypipe.core.progress import Progress
 from deploypipe.graph import Outcome
 from deploypipe.quantize.audit import Audit, audit
 from deploypipe.quantize.calibrator import CALIBRATORS, Calibrator
+from deploypipe.quantize.decide import FLOAT, Decision, Race, decide
 from deploypipe.quantize.emit import emit
 from deploypipe.quantize.histogram import Histogram
-from deploypipe.quantize.observe import Arrays, Observation, OpenSession, observe
+from deploypipe.quantize.observe import Arrays, Observation, observe
 from deploypipe.quantize.placement import Placement, place
 from deploypipe.quantize.plan import QuantPlan, make_plan
 from deploypipe.quantize.profile import PROFILES, Profile
-from deploypipe.quantize.units import find_units
+from deploypipe.quantize.units import Found, find_units
+from deploypipe.runtime import Target
 
 _NOTHING = QuantPlan((), {}, {}, {})
 
@@ -41,13 +43,14 @@ class Quantized(Outcome):
 def quantize_model(
     model: ir.Model,
     feeds: Iterable[Arrays],
-    open_session: OpenSession,
+    target: Target,
     *,
     calibrator: Calibrator,
     profile: Profile,
     progress: Progress | None = None,
     keep_float: Mapping[str, str] | None = None,
     samples: int = 0,
+    race: Race | None = None,
 ) -> Quantized:
     """A static 8-bit copy of a float32 model.
 
@@ -55,38 +58,109 @@ def quantize_model(
         model: Stays as it is.
         feeds: Calibration batches, input name -> array with the samples along the first dimension;
             read once.
-        open_session: Opens a model's bytes on the target, e.g. ``target.open``.
+        target: Where the model is to run; it is opened there to be observed and audited.
         keep_float: Node name -> reason, for nodes that are not to be quantized.
         samples: How many there are in ``feeds``, for the progress.
+        race: Times whole models on ``target``.  With it, units stay float where 8 bits do not pay
+            there, and the float model itself comes back (``modified`` is False) where none is
+            faster; without it, all that fuses is 8-bit.
 
     Raises:
         UserError: the model or the samples do not allow it, or no node can be quantized.
     """
     found = find_units(model, profile)
-    unknown = sorted(set(keep_float or {}) - {unit.name for unit in found.units})
+    asked = dict(keep_float or {})
+    unknown = sorted(set(asked) - {unit.name for unit in found.units})
     if unknown:
         raise UserError(
             f"keep_float names '{unknown[0]}', which is no node that could be quantized"
         )
-    placement = place(model, found, keep_float)
+    placement = place(model, found, asked)
     _check_worth(placement)
-    tensors = sorted(set(placement.roots.values()))
-    seen = observe(model, tensors, feeds, open_session, progress, samples)
-    histograms = {name: seen.histograms[root] for name, root in placement.roots.items()}
-    kept, planned = dict(keep_float or {}), len(placement.units)
-    while True:
-        plan = make_plan(model, placement, histograms, calibrator, profile)
-        result = emit(model, plan)
-        checked = audit(result, plan, open_session)
-        if not checked.unfused:
-            break
-        # Each round keeps at least one more unit in float, so that this ends.
-        assert not checked.unfused.keys() <= kept.keys(), "the audit names no unit of the plan"
-        kept.update(checked.unfused)
-        placement = place(model, found, kept)
-        _check_worth(placement)
-    notes = _notes(plan, planned, checked, seen, histograms, calibrator, profile)
-    return Quantized(result, True, _changes(plan), _refusals(model, plan), [], plan, checked, notes)
+    # A cut may choose any unit, so the tensors of all are observed where there will be one.
+    wanted = placement if race is None else place(model, found, asked, follow=False)
+    seen = observe(model, sorted(set(wanted.roots.values())), feeds, target, progress, samples)
+    shop = _Workshop(model, found, seen, wanted.roots, calibrator, profile, target)
+    made: _Made | None = shop.make(placement, asked, follow=True)
+    decision = None
+    if race is not None and made is not None:
+        decision, made = _decided(shop, made, asked, wanted, race)
+    notes = _notes(shop, made, len(placement.units), decision)
+    if made is None:
+        return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
+    changes, refusals = _changes(made.plan), _refusals(model, made.plan)
+    return Quantized(made.model, True, changes, refusals, [], made.plan, made.audit, notes)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A placement that was carried out and fused."""
+
+    model: ir.Model
+    plan: QuantPlan
+    audit: Audit
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        return frozenset(unit.name for unit in self.plan.units)
+
+
+@dataclass(frozen=True)
+class _Workshop:
+    """All that it takes to carry out a placement."""
+
+    model: ir.Model
+    found: Found
+    seen: Observation
+    observed: Mapping[str, str]
+    """8-bit tensor -> the tensor that was observed for it."""
+    calibrator: Calibrator
+    profile: Profile
+    target: Target
+
+    def histogram(self, name: str) -> Histogram:
+        """Of a tensor or of the one whose bytes it shares."""
+        return self.seen.histograms[self.observed[name]]
+
+    def make(self, placement: Placement, kept: Mapping[str, str], follow: bool) -> _Made:
+        """Emit and audit, again and again without what did not fuse."""
+        kept = dict(kept)
+        while True:
+            _check_worth(placement)
+            histograms = {name: self.histogram(name) for name in placement.roots}
+            plan = make_plan(self.model, placement, histograms, self.calibrator, self.profile)
+            result = emit(self.model, plan)
+            checked = audit(result, plan, self.target)
+            if not checked.unfused:
+                return _Made(result, plan, checked)
+            # Each round keeps at least one more unit in float, so that this ends.
+            assert not checked.unfused.keys() <= kept.keys(), "the audit names no unit of the plan"
+            kept.update(checked.unfused)
+            placement = place(self.model, self.found, kept, follow)
+
+
+def _decided(
+    shop: _Workshop, made: _Made, asked: Mapping[str, str], wanted: Placement, race: Race
+) -> tuple[Decision, _Made | None]:
+    """The placement that is fastest here, its float units with the reason."""
+
+    def kept_without(chosen: Collection[str], reason: Callable[[str], str]) -> dict[str, str]:
+        others = {unit.name for unit in wanted.units} - set(chosen)
+        return {**asked, **{name: reason(name) for name in others}}
+
+    def make(chosen: frozenset[str]) -> _Made:
+        kept = kept_without(chosen, lambda _: "float is faster")
+        return shop.make(place(shop.model, shop.found, kept, follow=False), kept, follow=False)
+
+    eager = shop.make(wanted, asked, follow=False)
+    sizes = {name: shop.histogram(name).elements for name in shop.observed}
+    decision, best = decide(
+        shop.model, wanted.units, made, eager, sizes, shop.seen.probes, shop.target, make, race
+    )
+    if best is None or best is made:
+        return decision, best
+    kept = {**best.plan.kept_float, **kept_without(best.chosen, decision.reason)}
+    return decision, replace(best, plan=replace(best.plan, kept_float=kept))
 
 
 def _check_worth(placement: Placement) -> None:
@@ -110,25 +184,41 @@ def _refusals(model: ir.Model, plan: QuantPlan) -> list[str]:
     return [f"{ops.get(name, 'node')} '{name}' stays float: {why}" for name, why in reasons]
 
 
+def _slower(decision: Decision | None) -> list[str]:
+    """Why the float model ships."""
+    if decision is None:
+        return []
+    best = min(time for name, time in decision.times.items() if name != FLOAT)
+    costs = decision.costs
+    worst = sorted(costs.fused, key=lambda name: costs.in_float[name] - costs.in_int[name])[:3]
+    told = (
+        f"'{name}' takes {costs.in_int[name]:.0f} microseconds, {costs.in_float[name]:.0f} in float"
+        for name in worst
+    )
+    return [
+        f"the model stays float: the best of {len(decision.times) - 1} placements in 8 bits takes "
+        f"{best:.2f} of its time; {'; '.join(told)}"
+    ]
+
+
 def _notes(
-    plan: QuantPlan,
-    planned: int,
-    checked: Audit,
-    seen: Observation,
-    histograms: Mapping[str, Histogram],
-    calibrator: Calibrator,
-    profile: Profile,
+    shop: _Workshop, made: _Made | None, planned: int, decision: Decision | None
 ) -> dict[str, Json]:
-    return {
-        "calibrator": CALIBRATORS.spec(calibrator),
-        "profile": PROFILES.spec(profile),
-        "samples": seen.samples,
+    notes: dict[str, Json] = {
+        "calibrator": CALIBRATORS.spec(shop.calibrator),
+        "profile": PROFILES.spec(shop.profile),
+        "samples": shop.seen.samples,
         "planned": planned,
-        "fused": len(plan.units),
-        "kernels": dict(sorted(checked.kernels.items())),
-        "ranges": {name: _ranges(plan, name, histograms[name]) for name in plan.tensors},
-        "plan": plan.to_json(),
+        "fused": 0 if made is None else len(made.plan.units),
     }
+    if decision is not None:
+        notes["decision"] = decision.to_json()
+    if made is not None:
+        plan = made.plan
+        notes["kernels"] = dict(sorted(made.audit.kernels.items()))
+        notes["ranges"] = {name: _ranges(plan, name, shop.histogram(name)) for name in plan.tensors}
+        notes["plan"] = plan.to_json()
+    return notes
 
 
 def _ranges(plan: QuantPlan, name: str, histogram: Histogram) -> Json:

@@ -138,8 +138,10 @@ def _unit_of(node: ir.Node, profile: Profile) -> Unit:
             unit = _follower(node, kind, node.inputs[:1])
         case _:
             unit = _follower(node, kind, node.inputs)
-    if kind in (Kind.CONV, Kind.LINEAR, Kind.ADD):
+    if kind.has_weight or node.op_type == "Add":
         unit = _with_activation(unit, node, profile)
+    if node.op_type == "Sigmoid":
+        unit = replace(unit, low=0.0, high=1.0)
     return unit
 
 
@@ -157,7 +159,7 @@ def _activation_name(value: ir.Value | None) -> str:
 def _follower(node: ir.Node, kind: Kind, inputs: Sequence[ir.Value | None]) -> Unit:
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         raise RefusedError("its second output is used")
-    if kind is Kind.POOL and "dilations" in node.attributes:
+    if kind is Kind.UNARY and "dilations" in node.attributes:
         # The runtime copies the attribute to its 8-bit kernel, then refuses the whole model for it.
         raise RefusedError("it has dilations, which no 8-bit pooling takes")
     return _base(node, kind, tuple(_activation_name(value) for value in inputs))

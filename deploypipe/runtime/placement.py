@@ -1,9 +1,10 @@
-"""Where each node ran: read from the profile that ONNX Runtime writes."""
+"""Where each node ran, and how long: read from the profile that ONNX Runtime writes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ class Placement:
     node: str
     op: str
     provider: str
+    microseconds: float = 0.0
+    """Median of its runs; the profile counts whole microseconds."""
 
 
 def read_profile(path: Path) -> list[Placement]:
@@ -27,20 +30,21 @@ def read_profile(path: Path) -> list[Placement]:
 
 def placements(events: Iterable[Mapping[str, Any]]) -> list[Placement]:
     """One placement per node of the profile's events, however often it ran."""
-    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for event in events:
         if event.get("cat") != "Node" or not event["name"].endswith(_KERNEL):
             continue
         # Bodies of If and Loop may repeat a name of the outer graph; the index tells them apart.
         key = (event["name"], str(event["args"].get("node_index", "")))
-        first.setdefault(key, event)
-    return [_placement(event) for event in first.values()]
+        runs.setdefault(key, []).append(event)
+    return [_placement(one) for one in runs.values()]
 
 
-def _placement(event: Mapping[str, Any]) -> Placement:
-    arguments = event["args"]
+def _placement(runs: Sequence[Mapping[str, Any]]) -> Placement:
+    arguments = runs[0]["args"]
     return Placement(
-        node=event["name"].removesuffix(_KERNEL),
+        node=runs[0]["name"].removesuffix(_KERNEL),
         op=arguments.get("op_name", ""),
         provider=arguments.get("provider", ""),
+        microseconds=float(statistics.median(event["dur"] for event in runs)),
     )

@@ -83,7 +83,7 @@ def test_a_linear_on_3_axes_keeps_the_name_of_its_weight():
     assert slices_of(group, module) == {("up.weight", 0), ("up.bias", 0), ("down.weight", 1)}
 
 
-def test_a_weight_that_is_also_read_untransposed_is_left_alone():
+def test_a_weight_that_is_also_read_untransposed_is_cut_once_for_both():
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
@@ -92,7 +92,10 @@ def test_a_weight_that_is_also_read_untransposed_is_left_alone():
         def forward(self, tokens):
             return (self.up(tokens).relu() @ self.up.weight).mean(1)
 
-    assert parameter_groups(Tied(), {"tokens": np.zeros((2, 5, 6), np.float32)}) == []
+    module = Tied()
+    (group,) = parameter_groups(module, {"tokens": np.zeros((2, 5, 6), np.float32)})
+    assert group.channels == 10
+    assert slices_of(group, module) == {("up.weight", 0)}
 
 
 def test_looking_for_groups_changes_no_weight(net_torch):

@@ -1,20 +1,19 @@
-"""Tiny models in text, an opener on ONNX Runtime, and a session that answers as told."""
+"""Tiny models in text, and ONNX Runtime on one thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import pytest
 
 from deploypipe.quantize import CALIBRATORS, PROFILES, Histogram, Profile, Quantized, quantize_model
 from deploypipe.quantize.histogram import Counter
+from deploypipe.runtime import Target
+from deploypipe.runtime.targets.cpu import Cpu
 
-onnxruntime.set_default_logger_severity(3)
+TARGET = Cpu(threads=1)
 
 CONV_NET = """
 agraph (float[N,1,2,2] x) => (float[N,2] y)
@@ -50,23 +49,9 @@ def cpu() -> Profile:
     return PROFILES.build("cpu")
 
 
-Answer = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
-
-
-@contextmanager
-def _open(model: bytes, *, optimized: Path | None = None) -> Iterator[Answer]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    if optimized:
-        options.optimized_model_filepath = str(optimized)
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    yield lambda feeds: dict(zip(names, session.run(None, dict(feeds)), strict=True))
-
-
 @pytest.fixture
-def open_session() -> Callable[..., AbstractContextManager[Answer]]:
-    return _open
+def target() -> Target:
+    return TARGET
 
 
 @pytest.fixture
@@ -88,6 +73,6 @@ def quantize(cpu: Profile) -> Callable[..., Quantized]:
     def run(model: ir.Model, array: object, **options: object) -> Quantized:
         feeds = [{str(model.graph.inputs[0].name): np.asarray(array, np.float32)}]
         minmax = CALIBRATORS.build("minmax")
-        return quantize_model(model, feeds, _open, calibrator=minmax, profile=cpu, **options)
+        return quantize_model(model, feeds, TARGET, calibrator=minmax, profile=cpu, **options)
 
     return run

@@ -144,12 +144,12 @@ def test_tied_weights_are_stored_once(parse, quantize) -> None:
 
 
 @pytest.mark.parametrize("weight", ["0.0, 0.0", "1e-30, 1.0", "0.0, 1.0"])
-def test_dead_channels_keep_their_bias(parse, quantize, open_session, weight: str) -> None:
+def test_dead_channels_keep_their_bias(parse, quantize, target, weight: str) -> None:
     text = """agraph (float[N,1,1,1] x) => (float[N,2,1,1] y)
       <float[2,1,1,1] w = {WEIGHT}, float[2] b = {3.0, 0.0}, float[1] one = {1.0}>
       { t = Conv(x, w, b) y = Mul(t, one) }"""
     x = np.float32([[[[0.5]]], [[[1.0]]]])
     result = quantize(parse(text.replace("WEIGHT", weight)), x)
-    with open_session(to_bytes(result.model)) as answer:
+    with target.open(to_bytes(result.model)) as answer:
         got = answer({"x": x})["y"]
     assert got[:, 0].ravel().tolist() == pytest.approx([3.0, 3.0], abs=0.013)

@@ -10,6 +10,7 @@ import pytest
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Silent
 from deploypipe.quantize.observe import Observation, observable, observe
+from deploypipe.runtime.targets.cpu import Cpu
 
 TENSORS = ("x", "r", "p")
 SAMPLES = np.random.default_rng(1).normal(size=(23, 1, 2, 2)).astype(np.float32)
@@ -28,21 +29,21 @@ def same(a: Observation, b: Observation) -> bool:
 
 
 @pytest.mark.parametrize("size", [1, 4, 23])
-def test_batch_size_does_not_matter_to_the_last_bit(conv_net, open_session, size: int) -> None:
-    one = observe(conv_net, TENSORS, batched(SAMPLES, 5), open_session)
-    assert same(one, observe(conv_net, TENSORS, batched(SAMPLES, size), open_session))
+def test_batch_size_does_not_matter_to_the_last_bit(conv_net, target, size: int) -> None:
+    one = observe(conv_net, TENSORS, batched(SAMPLES, 5), target)
+    assert same(one, observe(conv_net, TENSORS, batched(SAMPLES, size), target))
     assert one.samples == 23
 
 
-def test_order_does_not_matter_to_the_last_bit(conv_net, open_session) -> None:
-    one = observe(conv_net, TENSORS, batched(SAMPLES, 5), open_session)
+def test_order_does_not_matter_to_the_last_bit(conv_net, target) -> None:
+    one = observe(conv_net, TENSORS, batched(SAMPLES, 5), target)
     shuffled = np.random.default_rng(2).permutation(SAMPLES)
-    assert same(one, observe(conv_net, TENSORS, batched(shuffled, 7), open_session))
+    assert same(one, observe(conv_net, TENSORS, batched(shuffled, 7), target))
 
 
-def test_the_float_values_are_counted(conv_net, open_session) -> None:
+def test_the_float_values_are_counted(conv_net, target) -> None:
     x = np.float32([[[[1, 2], [3, 4]]]])
-    seen = observe(conv_net, TENSORS, [{"x": x}], open_session).histograms
+    seen = observe(conv_net, TENSORS, [{"x": x}], target).histograms
     assert (seen["x"].low, seen["x"].high, seen["x"].total) == (1, 4, 4)
     assert (seen["r"].low, seen["r"].high, seen["r"].total) == (0, 8.5, 8)  # 2x + 0.5, relu(1 - x)
     assert (seen["p"].low, seen["p"].high, seen["p"].total) == (0, 5.5, 2)
@@ -54,22 +55,22 @@ def test_only_planned_tensors_leave_the_session(conv_net) -> None:
     assert [value.name for value in conv_net.graph.outputs] == ["y"]
 
 
-def test_a_model_with_a_fixed_batch_runs_as_fed(parse, open_session) -> None:
+def test_a_model_with_a_fixed_batch_runs_as_fed(parse, target) -> None:
     text = "agraph (float[2,1] x) => (float[2,1] y) { y = Relu(x) }"
-    seen = observe(parse(text), ["y"], [{"x": np.float32([[-1], [2]])}], open_session)
+    seen = observe(parse(text), ["y"], [{"x": np.float32([[-1], [2]])}], target)
     assert (seen.samples, seen.histograms["y"].high) == (2, 2)
 
 
-def test_a_nan_is_traced_to_its_node_and_sample(parse, open_session) -> None:
+def test_a_nan_is_traced_to_its_node_and_sample(parse, target) -> None:
     model = parse("agraph (float[N,1] x) => (float[N,1] y) { [root] r = Sqrt(x) y = Relu(r) }")
     feeds = [{"x": np.float32([[1], [4]])}, {"x": np.float32([[9], [-1]])}]
     with pytest.raises(UserError, match="tensor 'r', from Sqrt 'root', holds NaN at sample 3"):
-        observe(model, ["r"], feeds, open_session)
+        observe(model, ["r"], feeds, target)
 
 
-def test_an_infinite_sample_is_named(conv_net, open_session) -> None:
+def test_an_infinite_sample_is_named(conv_net, target) -> None:
     with pytest.raises(UserError, match="input 'x' holds infinity at sample 0"):
-        observe(conv_net, TENSORS, [{"x": np.full((1, 1, 2, 2), np.inf, np.float32)}], open_session)
+        observe(conv_net, TENSORS, [{"x": np.full((1, 1, 2, 2), np.inf, np.float32)}], target)
 
 
 @pytest.mark.parametrize(
@@ -82,24 +83,24 @@ def test_an_infinite_sample_is_named(conv_net, open_session) -> None:
         ({"x": SAMPLES[..., :1]}, "the model takes x: float32"),
     ],
 )
-def test_samples_that_do_not_fit_are_refused(conv_net, open_session, feeds, message: str) -> None:
+def test_samples_that_do_not_fit_are_refused(conv_net, target, feeds, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        observe(conv_net, TENSORS, [feeds], open_session)
+        observe(conv_net, TENSORS, [feeds], target)
 
 
-def test_inputs_of_different_lengths_are_refused(parse, open_session) -> None:
+def test_inputs_of_different_lengths_are_refused(parse, target) -> None:
     model = parse("agraph (float[N] a, float[N] b) => (float[N] y) { y = Add(a, b) }")
     feeds = [{"a": np.zeros(2, np.float32), "b": np.zeros(3, np.float32)}]
     with pytest.raises(UserError, match=r"one batch have \[2, 3\] samples"):
-        observe(model, ["y"], feeds, open_session)
+        observe(model, ["y"], feeds, target)
 
 
-def test_no_samples_is_an_error(conv_net, open_session) -> None:
+def test_no_samples_is_an_error(conv_net, target) -> None:
     with pytest.raises(UserError, match="there are none"):
-        observe(conv_net, TENSORS, [], open_session)
+        observe(conv_net, TENSORS, [], target)
 
 
-def test_progress_ends_where_it_was_said_to(conv_net, open_session) -> None:
+def test_progress_ends_where_it_was_said_to(conv_net, target) -> None:
     told: list[float] = []
 
     class Told(Silent):
@@ -112,20 +113,21 @@ def test_progress_ends_where_it_was_said_to(conv_net, open_session) -> None:
             told.append(-steps)
 
     feeds = batched(SAMPLES, 5)
-    observe(conv_net, TENSORS, feeds, open_session, Told(), expected=len(SAMPLES))
+    observe(conv_net, TENSORS, feeds, target, Told(), expected=len(SAMPLES))
     assert told[0] == 23
     assert sum(told) == 0
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(conv_net) -> None:
-    @contextmanager
-    def open_fake(model: bytes, *, optimized: object = None):
-        yield lambda feeds: {"r": np.ones((1, 50_000), np.float32)}
+    class Fake(Cpu):
+        @contextmanager
+        def open(self, model, **options):
+            yield lambda feeds: {"r": np.ones((1, 50_000), np.float32)}
 
     def peak(samples: int) -> int:
         tracemalloc.start()
         feeds = ({"x": SAMPLES[:1]} for _ in range(samples))
-        observe(conv_net, ["r"], feeds, open_fake)
+        observe(conv_net, ["r"], feeds, Fake())
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most

@@ -53,12 +53,12 @@ def test_a_sum_of_floats_is_left_alone(placed) -> None:
 
 
 def test_a_sum_of_8_bits_and_float_follows_where_a_conv_reads_it(placed) -> None:
-    body = "[a] t = Conv(x, w) u = Sigmoid(x) [s] v = Add(t, u) [b] z = Conv(v, w) y = Erf({})"
+    body = "[a] t = Conv(x, w) u = Tanh(x) [s] v = Add(t, u) [b] z = Conv(v, w) y = Erf({})"
     assert names(placed(body.format("z"))) == ["a", "s", "b"]
 
 
 def test_a_sum_of_8_bits_and_float_that_floats_read_is_left_alone(placed) -> None:
-    body = "[a] t = Conv(x, w) u = Sigmoid(x) [s] v = Add(t, u) y = Erf(v)"
+    body = "[a] t = Conv(x, w) u = Tanh(x) [s] v = Add(t, u) y = Erf(v)"
     assert names(placed(body)) == ["a"]
 
 

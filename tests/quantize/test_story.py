@@ -8,33 +8,25 @@ import pytest
 from deploypipe.core.errors import UserError
 from deploypipe.graph.files import to_bytes
 from deploypipe.quantize import CALIBRATORS, quantize_model
-from deploypipe.runtime import TARGETS
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(40, 1, 2, 2)).astype(np.float32)
 
 
-def test_answers_stay_within_rounding_of_the_float_model(conv_net, quantize, open_session) -> None:
-    with open_session(to_bytes(conv_net)) as answer:
+def test_answers_stay_within_rounding_of_the_float_model(conv_net, quantize, target) -> None:
+    with target.open(to_bytes(conv_net)) as answer:
         expected = answer({"x": X})["y"]
-    with open_session(to_bytes(quantize(conv_net, X).model)) as answer:
+    with target.open(to_bytes(quantize(conv_net, X).model)) as answer:
         got = answer({"x": X})["y"]
     assert np.abs(got - expected).max() < 0.03 * np.abs(expected).max()
 
 
-def test_a_target_opens_the_sessions(conv_net, cpu) -> None:
-    target = TARGETS.build({"cpu": {"threads": 1}})
-    minmax = CALIBRATORS.build("minmax")
-    result = quantize_model(conv_net, [{"x": X}], target.open, calibrator=minmax, profile=cpu)
-    assert result.notes["fused"] == result.notes["planned"] == 4
-
-
 @pytest.mark.parametrize("name", CALIBRATORS.names())
-def test_the_file_is_the_same_whatever_the_batches(name, conv_net, cpu, open_session) -> None:
+def test_the_file_is_the_same_whatever_the_batches(name, conv_net, cpu, target) -> None:
     def run(array: np.ndarray, size: int) -> bytes:
         feeds = ({"x": array[i : i + size]} for i in range(0, len(array), size))
         calibrator = CALIBRATORS.build(name)
-        done = quantize_model(conv_net, feeds, open_session, calibrator=calibrator, profile=cpu)
+        done = quantize_model(conv_net, feeds, target, calibrator=calibrator, profile=cpu)
         return to_bytes(done.model)
 
     assert run(X, 40) == run(X, 7) == run(RNG.permutation(X), 1)

@@ -25,7 +25,7 @@ def found(parse, cpu):
 def test_a_conv_takes_its_relu_in(conv_net, cpu) -> None:
     first, pool, flat, head = find_units(conv_net, cpu).units
     assert first == Unit(Kind.CONV, "conv", "Conv", ("x",), "t", "r", "w", "b", 0, low=0.0)
-    assert (pool.kind, pool.inputs, pool.output) == (Kind.POOL, ("r",), "p")
+    assert (pool.kind, pool.inputs, pool.output) == (Kind.UNARY, ("r",), "p")
     assert (flat.kind, flat.inputs, flat.output) == (Kind.MOVE, ("p",), "f")
     assert head == Unit(Kind.LINEAR, "head", "Gemm", ("f",), "y", "y", "v", "c", 0)
 

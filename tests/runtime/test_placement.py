@@ -6,9 +6,9 @@ from deploypipe.runtime import TARGETS
 from deploypipe.runtime.placement import Placement, placements
 
 
-def event(name, op, index="0", cat="Node"):
+def event(name, op, index="0", cat="Node", dur=5):
     arguments = {"op_name": op, "provider": "CPUExecutionProvider", "node_index": index}
-    return {"cat": cat, "name": name, "dur": 5, "args": arguments}
+    return {"cat": cat, "name": name, "dur": dur, "args": arguments}
 
 
 def test_every_node_of_a_real_run_is_placed(model, feeds):
@@ -25,9 +25,9 @@ def test_asking_twice_gives_the_same_placement(model, feeds):
         assert session.placement() == session.placement()
 
 
-def test_a_node_that_ran_twice_is_one_node():
-    events = [event("a_kernel_time", "Conv"), event("a_kernel_time", "Conv")]
-    assert placements(events) == [Placement("a", "Conv", "CPUExecutionProvider")]
+def test_a_node_that_ran_thrice_is_one_node_and_takes_the_median():
+    events = [event("a_kernel_time", "Conv", dur=dur) for dur in (90, 7, 8)]
+    assert placements(events) == [Placement("a", "Conv", "CPUExecutionProvider", 8.0)]
 
 
 def test_equal_names_in_a_subgraph_stay_two_nodes():

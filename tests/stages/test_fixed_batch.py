@@ -16,6 +16,8 @@ from deploypipe.pipeline import plan, run
 from deploypipe.stages import validate
 from deploypipe.validate.verdict import Outcome, Verdict
 
+INT8 = {"quantize": {"decide": False}}
+
 
 def fixed(model: Path, size: int) -> None:
     """Fix the first dimension of what a model takes and gives."""
@@ -38,7 +40,7 @@ def passing(monkeypatch):
 @pytest.mark.parametrize("size", [1, 4, 6])  # 6 is no multiple of the 4 goldens
 def test_a_recipe_runs_to_its_bundle(size, tiny, short, passing, tmp_path):
     fixed(tiny.model, size)
-    tiny.recipe["steps"] = ["optimize", "quantize", short, "bundle"]
+    tiny.recipe["steps"] = ["optimize", INT8, short, "bundle"]
     planned = plan(tiny.file)
     assert estimate(planned)["seconds"] > 0
     done = run(planned, tmp_path / "out")
@@ -59,7 +61,7 @@ def test_a_split_smaller_than_the_batch_is_told(split, tiny, tmp_path):
 
 
 def test_a_dynamic_batch_loses_no_sample(tiny, tmp_path):
-    tiny.recipe["steps"] = [{"quantize": {"batch": 16, "samples": 41}}]
+    tiny.recipe["steps"] = [{"quantize": {"batch": 16, "samples": 41, "decide": False}}]
     done = run(plan(tiny.file), tmp_path / "out")
     assert done.report["stages"][-1]["notes"]["samples"] == 41
 
@@ -82,6 +84,6 @@ def test_the_verbs_take_it_too(tiny, tmp_path):
     fixed(tiny.model, 1)
     settings = Settings(f"npz:{tiny.samples}", target={"cpu": {"threads": 1}})
     assert optimize_model(tiny.model, tmp_path / "small.onnx", settings)["changes"]
-    assert quantize_model(tiny.model, tmp_path / "int8.onnx", settings)["changes"]
+    assert quantize_model(tiny.model, tmp_path / "int8.onnx", settings, INT8["quantize"])["changes"]
     found = bench_models([tiny.model], settings, batch=3, rounds=3, seconds=0.1)
     assert np.isfinite(found["latency_ms"]["p50"])

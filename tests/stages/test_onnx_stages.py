@@ -60,7 +60,9 @@ def optimized(net_onnx, net_desk, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quantized(optimized, net_desk, tmp_path_factory):
-    return Quantize().run(optimized, net_desk(tmp_path_factory.mktemp("quantized") / "artifact"))
+    return Quantize(decide=False).run(
+        optimized, net_desk(tmp_path_factory.mktemp("quantized") / "artifact")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +192,27 @@ def test_quantizing_makes_int8_and_answers_nearly_alike(quantized, optimized, ne
     assert np.abs(answers(quantized, desk) - answers(optimized, desk)).max() < 0.2 * wide
     assert quantized.notes["changes"]
     assert isinstance(quantized.notes["refusals"], list)
+
+
+def test_what_is_not_faster_in_8_bits_ships_as_float(optimized, net_desk, tmp_path, monkeypatch):
+    """The times decide, and every unit that stays float says why."""
+    from deploypipe.stages import quantize as stage
+
+    def ran(seconds):
+        monkeypatch.setattr(
+            stage, "race", lambda *_: lambda models, _: dict(zip(models, seconds, strict=False))
+        )
+        desk = net_desk(tmp_path / str(len(seconds)))
+        desk.out.mkdir(parents=True, exist_ok=True)
+        return Quantize().run(optimized, desk)
+
+    slow = ran([1.0, 1.1, 1.2, 1.3, 1.4])
+    assert slow.notes["decision"]["winner"] == "float"
+    assert "the model stays float: the best of" in slow.notes["refusals"][0]
+    assert "QuantizeLinear" not in {node.op_type for node in load(slow.path).graph}
+    fast = ran([1.0, 0.5, 0.9, 0.9, 0.9, 0.9])
+    assert fast.notes["decision"]["winner"] == "all"
+    assert "QuantizeLinear" in {node.op_type for node in load(fast.path).graph}
 
 
 def test_validation_notes_every_section_of_the_report(validated):

@@ -1,0 +1,130 @@
+"""Microseconds of every unit in float and in 8 bits, and of every tensor that changes sides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from deploypipe.quantize.conversions import Conversions
+from deploypipe.quantize.cut import Crossing, cheapest
+from deploypipe.quantize.kernels import Kernel, numbering
+from deploypipe.quantize.profile import Kind
+from deploypipe.quantize.units import Unit
+
+
+@dataclass(frozen=True)
+class Costs:
+    """By unit's name, ``in_int`` infinite for units that did not fuse; and the tensors between."""
+
+    in_float: Mapping[str, float]
+    in_int: Mapping[str, float]
+    crossings: tuple[Crossing, ...]
+
+    @property
+    def fused(self) -> frozenset[str]:
+        """The units that can run in 8 bits."""
+        return frozenset(name for name, cost in self.in_int.items() if math.isfinite(cost))
+
+    def cheapest(self, border: float = 1.0) -> frozenset[str]:
+        """The units to run in 8 bits, where a conversion costs ``border`` times what it did."""
+        crossings = [
+            Crossing(one.maker, one.readers, border * one.quantize, border * one.dequantize)
+            for one in self.crossings
+        ]
+        return cheapest(self.in_float, self.in_int, crossings)
+
+
+def costs_of(
+    model: ir.Model,
+    units: Sequence[Unit],
+    in_float: Iterable[Kernel],
+    in_int: Iterable[Kernel],
+    fused: Collection[str],
+    sizes: Mapping[str, float],
+    conversions: Conversions,
+) -> Costs:
+    """Of the kernels of the float model and of the one in which ``fused`` units are 8-bit.
+
+    ``sizes`` are the elements of the units' tensors.
+    """
+    members = _members(model, units)
+    slow, fast = (_by_unit(kernels, units, members) for kernels in (in_float, in_int))
+    return Costs(
+        {unit.name: slow.get(unit.name, 0.0) for unit in units},
+        {u.name: fast.get(u.name, 0.0) if u.name in fused else math.inf for u in units},
+        tuple(_crossings(model, units, members, sizes, conversions)),
+    )
+
+
+def _members(model: ir.Model, units: Sequence[Unit]) -> dict[int, Unit]:
+    """Node's number -> the unit that it is in."""
+    numbers = numbering(model)
+    nodes = list(model.graph)
+    found: dict[int, Unit] = {}
+    for unit in units:
+        number = numbers[unit.result]
+        found[number] = unit
+        while nodes[number].outputs[0].name != unit.output:
+            reader = next(iter(nodes[number].outputs[0].uses())).node
+            number = numbers[str(reader.outputs[0].name)]
+            found[number] = unit
+    return found
+
+
+def _by_unit(
+    kernels: Iterable[Kernel], units: Sequence[Unit], members: Mapping[int, Unit]
+) -> dict[str, float]:
+    """A kernel's time is that of the units with weights in it, else of the last unit in it."""
+    order = {unit.name: place for place, unit in enumerate(units)}
+    found: dict[str, float] = {}
+    for kernel in kernels:
+        inside = {members[n].name: members[n] for n in kernel.nodes if n in members}
+        if not inside:
+            continue
+        weighted = [name for name, unit in inside.items() if unit.kind.has_weight]
+        payers = weighted or [max(inside, key=order.__getitem__)]
+        for name in payers:
+            found[name] = found.get(name, 0.0) + kernel.microseconds / len(payers)
+    return found
+
+
+def _crossings(
+    model: ir.Model,
+    units: Sequence[Unit],
+    members: Mapping[int, Unit],
+    sizes: Mapping[str, float],
+    conversions: Conversions,
+) -> Iterable[Crossing]:
+    """Every tensor that a unit reads or makes."""
+    makers = {unit.output: unit for unit in units}
+    numbers = numbering(model)
+    values = {str(v.name): v for v in model.graph.inputs}
+    values |= {str(out.name): out for node in model.graph for out in node.outputs}
+    for name in dict.fromkeys(name for u in units for name in (*u.inputs, u.output)):
+        value, maker = values[name], makers.get(name)
+        readers: list[str | None] = [None] if value.is_graph_output() else []
+        for node, _ in value.uses():
+            unit = members.get(numbers.get(str(node.outputs[0].name), -1))
+            readers.append(unit.name if unit is not None and name in unit.inputs else None)
+        elements = sizes.get(name, 0.0)
+        turn = conversions.transpose(elements) if _is_image(value, units, name) else 0.0
+        back = conversions.dequantize(elements) + turn
+        # A Gemm can give floats and 8 bits alike.
+        linear = maker is not None and maker.kind is Kind.LINEAR
+        yield Crossing(
+            maker.name if maker else None,
+            tuple(dict.fromkeys(readers)),
+            conversions.quantize(elements) + turn,
+            0.0 if linear else back,
+        )
+
+
+def _is_image(value: ir.Value, units: Sequence[Unit], name: str) -> bool:
+    """Whether a convolution makes or reads it, or it has as many axes as one would ask for."""
+    rank = len(value.shape) if value.shape is not None else 0
+    return rank >= 4 or any(
+        unit.kind is Kind.CONV and name in (*unit.inputs, unit.output) for unit in units
+    )

@@ -1,0 +1,204 @@
+"""Static int8 by deploypipe and by onnxruntime.quantization, on torchvision's models.
+
+Both get the same float model (canonical: constants folded, batch norms fused, ReduceMean over images
+turned into pooling) and the same calibration images.  Then in one run:
+
+    speed   both and the float model, all optimized by the runtime, take turns (batch 1)
+    SQNR    of the outputs against the float model's, on images that nobody was calibrated on, in dB
+
+The weights are random, so the images need no meaning; where DEPLOYPIPE_DATA is set they are CIFAR-10's.
+
+    python scripts/bench_quantize.py [--quick] [--models NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_channels import CLASSIFIERS, call, exported
+from quantize_jobs import METHODS, THREADS, single
+
+from deploypipe.core.files import write_text
+from deploypipe.graph import PASSES
+from deploypipe.graph.files import load, save
+from deploypipe.runtime import host
+from deploypipe.runtime.targets.cpu import Cpu
+from deploypipe.validate.alone import alone
+from deploypipe.validate.files import opener
+from deploypipe.validate.interleave import Pace
+from deploypipe.validate.latency import time_many
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "scripts" / "results"
+FLOAT = "float"
+CANONICAL = (
+    "fold-constants",
+    "fuse-batchnorm",
+    "reduce-mean-to-pool",
+    "drop-identity",
+    "drop-unused",
+)
+CALIBRATION, JUDGED = 32, 24
+QUICK = ("squeezenet1_1", "mobilenet_v3_small")
+MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+
+Row = dict[str, Any]
+Facts = dict[str, Any]
+
+
+def images(count: int, size: int, seed: int) -> np.ndarray:
+    """float32 [count, 3, size, size], normalised: CIFAR-10 if it is here, else random shapes."""
+    folder = os.environ.get("DEPLOYPIPE_DATA")
+    small = _cifar(Path(folder), count, seed) if folder else _shapes(count, seed)
+    place = np.arange(size) * small.shape[1] // size
+    large = small[:, place][:, :, place].astype(np.float32) / 255
+    return np.ascontiguousarray(((large - MEAN) / STD).transpose(0, 3, 1, 2))
+
+
+def _cifar(folder: Path, count: int, seed: int) -> np.ndarray:
+    import io
+
+    import pyarrow.parquet
+    from PIL import Image
+
+    table = pyarrow.parquet.read_table(folder / "cifar10" / "train.parquet", columns=["image"])
+    chosen = np.random.default_rng(seed).choice(table.num_rows, count, replace=False)
+    found = [table["image"][int(i)].as_py() for i in chosen]
+    encoded = [one["bytes"] if isinstance(one, dict) else one for one in found]
+    return np.stack([np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in encoded])
+
+
+def _shapes(count: int, seed: int) -> np.ndarray:
+    """Coarse random fields: neighbours are alike, as in photographs."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 8, 8, 3))
+    fine = coarse.repeat(4, 1).repeat(4, 2) + rng.normal(0, 12, (count, 32, 32, 3))
+    return np.clip(fine, 0, 255).astype(np.uint8)
+
+
+def canonical(source: Path, result: Path) -> None:
+    """The float model that all start from."""
+    model = load(source)
+    for name in CANONICAL:
+        model = PASSES.build(name).call(model).model
+    save(model, result)
+
+
+def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
+    """Both quantizers on one model."""
+    source = given.cache / f"{name}.onnx"
+    if reason := exported(name, source, given.limit):
+        return [row(name, FLOAT, "reason", reason, 0.0)]
+    with tempfile.TemporaryDirectory(dir=given.cache) as text:
+        folder = Path(text)
+        files = {FLOAT: folder / "float.onnx"}
+        canonical(source, files[FLOAT])
+        with Cpu(THREADS).open(files[FLOAT]) as session:
+            spec = session.inputs[0]
+        size = spec.shape[-1] if isinstance(spec.shape[-1], int) else 224
+        np.savez(folder / "samples.npz", **{spec.name: images(CALIBRATION, size, 0)})
+        np.savez(folder / "judged.npz", **{spec.name: images(JUDGED, size, 1)})
+        facts: dict[str, Facts] = {}
+        for method in METHODS:
+            files[method] = folder / f"{method}.onnx"
+            job = [sys.executable, ROOT / "scripts" / "quantize_jobs.py", method, files[FLOAT]]
+            facts[method] = call([*job, files[method], folder / "samples.npz"], given.limit)
+            if "reason" in facts[method]:
+                del files[method]
+        measured = measure(files, list(single(folder / "judged.npz")), given)
+        for method, found in measured.items():
+            facts.setdefault(method, {}).update(found)
+    for method, found in facts.items():
+        print(name, method, told(found), file=sys.stderr, flush=True)
+    return [
+        row(name, method, key, value, found.get("seconds", 0.0))
+        for method, found in facts.items()
+        for key, value in found.items()
+    ]
+
+
+def measure(
+    files: dict[str, Path], judged: list[dict[str, np.ndarray]], given: argparse.Namespace
+) -> dict[str, Facts]:
+    """Latency of all in turns, and the SQNR of each against the float model."""
+    target, found = Cpu(THREADS), dict[str, Facts]()
+    answers = {}
+    for method, path in files.items():
+        with target.open(path) as session:
+            answers[method] = [
+                np.concatenate([a.ravel() for a in session(f).values()]) for f in judged
+            ]
+        found[method] = {"bytes": path.stat().st_size}
+    rounds, seconds = (3, 6.0) if given.quick else (5, 20.0)
+    with alone():
+        openers = {method: opener(target, path) for method, path in files.items()}
+        timings = time_many(openers, judged[:4], Pace(rounds, budget_seconds=seconds))
+    for method, timing in timings.items():
+        ratio = timing.ratio
+        found[method]["p50_ms"] = timing.measurement.p50
+        found[method]["speedup"] = 1 / ratio.value if ratio else 1.0
+        if method != FLOAT:
+            found[method]["sqnr_db"] = sqnr(answers[FLOAT], answers[method])
+    return found
+
+
+def sqnr(expected: list[np.ndarray], given: list[np.ndarray]) -> float:
+    """10 log10 of the signal's power over that of the difference."""
+    power = sum(float(np.sum(np.float64(a) ** 2)) for a in expected)
+    pairs = zip(expected, given, strict=True)
+    noise = sum(float(np.sum((np.float64(a) - b) ** 2)) for a, b in pairs)
+    return 10 * math.log10(power / noise) if noise else math.inf
+
+
+def told(facts: Facts) -> str:
+    """A line of the log."""
+    keys = ("p50_ms", "speedup", "sqnr_db", "winner", "seconds", "reason", "times")
+    return ", ".join(
+        f"{key} {facts[key]:.3g}" if isinstance(facts[key], float) else f"{key} {facts[key]}"
+        for key in keys
+        if key in facts
+    )
+
+
+def row(name: str, method: str, metric: str, value: object, seconds: float) -> Row:
+    """One figure."""
+    if isinstance(value, float) and not math.isfinite(value):
+        value = str(value)
+    same = {"experiment": name, "method": method, "metric": metric, "value": value}
+    return {**same, "seconds": round(seconds, 2), "seed": 0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", nargs="+", metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)}; kept nowhere")
+    parser.add_argument("--cache", type=Path, default=ROOT / "out" / "bench_channels")
+    parser.add_argument("--limit", type=float, default=900, help="seconds for a method on a model")
+    given = parser.parse_args()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for name in given.models or (QUICK if given.quick else CLASSIFIERS):
+        try:
+            rows += bench_model(name, given)
+        except Exception:  # one model must not cost the others
+            traceback.print_exc()
+        if not (given.quick or given.models):
+            text = {
+                "environment": host(),
+                "command": "python scripts/bench_quantize.py",
+                "rows": rows,
+            }
+            write_text(RESULTS / "quantize.json", json.dumps(text, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
