@@ -7,7 +7,6 @@ and counting is exact under any order and any grouping of the samples; so is mer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -37,7 +36,7 @@ class Range:
 class Histogram:
     """What was seen of one tensor.
 
-    ``counts`` is int64[65536] by the upper 16 bits, exact in the tails (see `Counter`); ``low`` and
+    ``counts`` is int64[65536] by the upper 16 bits (see `Counter`); ``low`` and
     ``high`` are the exact extremes, ``mean_low`` and ``mean_high`` the means of the samples' own
     extremes.  ``elements`` are the values of one sample, of the largest one.
     """
@@ -89,10 +88,10 @@ class NotFiniteError(ValueError):
 class Counter:
     """Counts one tensor's values, sample after sample, in constant memory.
 
-    Of a large array every n-th value is picked, from a place that the caller names, and counts n
-    times; but the outermost 1/256 at each end, which decide where to clip, are counted one by one.
-    Values wait until there are 2^18 of them, because counting costs as much as clearing 65,536
-    counters.  Means are summed as fractions: the order of the samples leaves no trace.
+    Of a large array every n-th value is counted, n times, and its extremes once, which decide most
+    about where to clip.  Values wait until there are 2^18 of them, because counting costs as much
+    as clearing 65,536 counters.  Means are summed as fractions: the order of the samples leaves no
+    trace.
     """
 
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(CODES, np.int64))
@@ -106,26 +105,38 @@ class Counter:
     held: int = 0
 
     def add(self, values: Floats, start: int = 0) -> None:
-        """Count a sample's array of float32 of any shape; ``start`` is any number.
+        """Count a sample's array of float32 of any shape; see `pick` for ``start``.
 
         Raises:
             NotFiniteError: it holds a NaN or an infinity; nothing of it is counted.
         """
-        if not values.size:
-            return
-        low, high = float(values.min()), float(values.max())
+        if values.size:
+            picked = pick(values, start)
+            self.add_picked(picked, float(values.min()), float(values.max()), values.size)
+
+    def add_picked(self, picked: Floats, low: float, high: float, size: int) -> None:
+        """Count what `pick` took of an array of ``size`` values with these extremes.
+
+        Raises:
+            NotFiniteError: an extreme is a NaN or an infinity; nothing is counted.
+        """
         if not (np.isfinite(low) and np.isfinite(high)):
             raise NotFiniteError("NaN" if np.isnan(low) or np.isnan(high) else "infinity")
         # Adding zero turns -0.0 into 0.0, so that the order of equal extremes leaves no trace.
         self.low, self.high = min(self.low, low + 0.0), max(self.high, high + 0.0)
         self.lows, self.highs = self.lows + Fraction(low), self.highs + Fraction(high)
-        self.arrays, self.elements = self.arrays + 1, max(self.elements, values.size)
-        for times, part in _parts(np.ascontiguousarray(values).reshape(-1), start):
-            codes = (np.ascontiguousarray(part).view(np.uint32) >> 16).astype(np.uint16)
-            self.waiting.setdefault(times, []).append(codes)
-            self.held += codes.size
+        self.arrays, self.elements = self.arrays + 1, max(self.elements, size)
+        step = step_of(size)
+        self._wait(step, picked)
+        if step > 1:
+            self._wait(1, np.array([low, high], np.float32))
         if self.held >= _FLUSH_AT:
             self._flush()
+
+    def _wait(self, times: int, values: Floats) -> None:
+        codes = (np.ascontiguousarray(values).view(np.uint32) >> 16).astype(np.uint16)
+        self.waiting.setdefault(times, []).append(codes)
+        self.held += codes.size
 
     def _flush(self) -> None:
         for times, codes in self.waiting.items():
@@ -145,15 +156,16 @@ class Counter:
         return Histogram(self.counts.copy(), self.low, self.high, low, high, self.elements)
 
 
-def _parts(values: Floats, start: int) -> Iterator[tuple[int, Floats]]:
-    """How often each counts, and values [n]: some of the middle, and all of both tails."""
-    step = values.size // PICKED
-    if step < 2:
-        yield 1, values
-        return
-    step |= 1  # rows whose length is a power of two do not meet an odd one
-    picked = values[start % step :: step]
-    outer = picked.size // 256
-    low, high = np.partition(picked, (outer, -outer - 1))[[outer, -outer - 1]]
-    yield step, picked[(picked >= low) & (picked <= high)]
-    yield 1, values[(values < low) | (values > high)]
+def step_of(size: int) -> int:
+    """How many values of an array one counted value stands for.
+
+    Odd, so that rows whose length is a power of two do not meet it.
+    """
+    step = size // PICKED
+    return step | 1 if step > 1 else 1
+
+
+def pick(values: Floats, start: int) -> Floats:
+    """Every n-th value, in C order, from the place ``start`` modulo n."""
+    step = step_of(values.size)
+    return np.ascontiguousarray(values).reshape(-1)[start % step :: step]

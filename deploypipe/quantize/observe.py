@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress, Silent
 from deploypipe.core.tensors import TensorSpec, check_feeds
-from deploypipe.graph.files import to_bytes
 from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
+from deploypipe.quantize.lookout import Arrays, Lookout, Seen
 from deploypipe.quantize.units import name_of
 from deploypipe.runtime import Target
-
-Arrays = Mapping[str, npt.NDArray[Any]]
-"""Name -> array."""
 
 _WHERE = "calibration samples"
 PROBES = 8
@@ -62,13 +55,14 @@ def observe(
     samples, probes = 0, list[Arrays]()
     progress = progress or Silent()
     with (
-        target.open(to_bytes(observable(model, tensors))) as answer,
+        Lookout(model, tensors, target) as lookout,
         progress.task("observe", expected) as task,
     ):
         for batch in feeds:
             check_feeds(batch, specs, _WHERE)
             for sample in _split(batch, specs):
-                _count(counters, sample, answer(sample), samples, model)
+                for seen in lookout(sample):
+                    _count(counters[seen.name], seen, samples, model)
                 if len(probes) < PROBES:
                     probes.append(sample)
                 count = len(next(iter(sample.values()))) if sample else 1
@@ -78,18 +72,6 @@ def observe(
         raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
     histograms = {name: one.histogram() for name, one in counters.items()}
     return Observation(histograms, samples, tuple(probes))
-
-
-def observable(model: ir.Model, tensors: Sequence[str]) -> ir.Model:
-    """A copy whose outputs are ``tensors``; those that are inputs are left out."""
-    copy = model.clone()
-    graph = copy.graph
-    wanted = set(tensors)
-    values = [out for node in graph for out in node.outputs if out.name in wanted]
-    for value in values:
-        value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
-    graph.outputs[:] = values or list(graph.outputs)
-    return copy
 
 
 def _specs(model: ir.Model) -> list[TensorSpec]:
@@ -115,27 +97,15 @@ def _split(batch: Arrays, specs: Sequence[TensorSpec]) -> Iterator[Arrays]:
         yield {name: array[i : i + 1] for name, array in batch.items()}
 
 
-def _count(
-    counters: Mapping[str, Counter], sample: Arrays, made: Arrays, number: int, model: ir.Model
-) -> None:
-    start = _digest(sample)
-    for name, counter in counters.items():
-        try:
-            counter.add(np.asarray(made[name] if name in made else sample[name], np.float32), start)
-        except NotFiniteError as error:
-            raise UserError(
-                f"{_origin(name, model)} holds {error} at sample {number}",
-                where=_WHERE,
-                then="Check that sample, its preprocessing and the model's weights",
-            ) from None
-
-
-def _digest(sample: Arrays) -> int:
-    """A number that depends on what is in the sample and on nothing else."""
-    number = 0
-    for name in sorted(sample):
-        number = zlib.crc32(np.ascontiguousarray(sample[name]).data, number)
-    return number
+def _count(counter: Counter, seen: Seen, number: int, model: ir.Model) -> None:
+    try:
+        counter.add_picked(seen.picked, seen.low, seen.high, seen.size)
+    except NotFiniteError as error:
+        raise UserError(
+            f"{_origin(seen.name, model)} holds {error} at sample {number}",
+            where=_WHERE,
+            then="Check that sample, its preprocessing and the model's weights",
+        ) from None
 
 
 def _origin(name: str, model: ir.Model) -> str:

@@ -17,7 +17,8 @@ from deploypipe.quantize.calibrator import CALIBRATORS, Calibrator
 from deploypipe.quantize.decide import FLOAT, Decision, Race, decide
 from deploypipe.quantize.emit import emit
 from deploypipe.quantize.histogram import Histogram
-from deploypipe.quantize.observe import Arrays, Observation, observe
+from deploypipe.quantize.lookout import Arrays
+from deploypipe.quantize.observe import Observation, observe
 from deploypipe.quantize.placement import Placement, place
 from deploypipe.quantize.plan import QuantPlan, make_plan
 from deploypipe.quantize.profile import PROFILES, Profile

@@ -9,8 +9,7 @@ import pytest
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Silent
-from deploypipe.quantize.observe import Observation, observable, observe
-from deploypipe.runtime.targets.cpu import Cpu
+from deploypipe.quantize.observe import Observation, observe
 
 TENSORS = ("x", "r", "p")
 SAMPLES = np.random.default_rng(1).normal(size=(23, 1, 2, 2)).astype(np.float32)
@@ -47,12 +46,6 @@ def test_the_float_values_are_counted(conv_net, target) -> None:
     assert (seen["x"].low, seen["x"].high, seen["x"].total) == (1, 4, 4)
     assert (seen["r"].low, seen["r"].high, seen["r"].total) == (0, 8.5, 8)  # 2x + 0.5, relu(1 - x)
     assert (seen["p"].low, seen["p"].high, seen["p"].total) == (0, 5.5, 2)
-
-
-def test_only_planned_tensors_leave_the_session(conv_net) -> None:
-    outputs = observable(conv_net, ["x", "r"]).graph.outputs
-    assert [value.name for value in outputs] == ["r"]
-    assert [value.name for value in conv_net.graph.outputs] == ["y"]
 
 
 def test_a_model_with_a_fixed_batch_runs_as_fed(parse, target) -> None:
@@ -118,19 +111,15 @@ def test_progress_ends_where_it_was_said_to(conv_net, target) -> None:
     assert sum(told) == 0
 
 
-def test_memory_does_not_grow_with_the_number_of_samples(conv_net) -> None:
-    class Fake(Cpu):
-        @contextmanager
-        def open(self, model, **options):
-            yield lambda feeds: {"r": np.ones((1, 50_000), np.float32)}
+def test_memory_does_not_grow_with_the_number_of_samples(any_size_net, target) -> None:
+    image = np.ones((1, 1, 150, 150), np.float32)
 
     def peak(samples: int) -> int:
         tracemalloc.start()
-        feeds = ({"x": SAMPLES[:1]} for _ in range(samples))
-        observe(conv_net, ["r"], feeds, Fake())
+        observe(any_size_net, TENSORS, ({"x": image} for _ in range(samples)), target)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
 
     peak(1)
-    assert peak(400) < 1.3 * peak(20)
+    assert peak(200) < 1.3 * peak(40)

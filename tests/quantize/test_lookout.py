@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+
+from deploypipe.quantize.histogram import PICKED, pick
+from deploypipe.quantize.lookout import Lookout, digest, whole
+
+RNG = np.random.default_rng(4)
+TENSORS = ("x", "r", "p")
+
+
+def image(height: int, width: int) -> dict[str, np.ndarray]:
+    return {"x": RNG.normal(size=(1, 1, height, width)).astype(np.float32)}
+
+
+def tell(lookout: Lookout, sample: dict[str, np.ndarray]) -> dict[str, tuple]:
+    return {s.name: (s.picked.tobytes(), s.low, s.high, s.size) for s in lookout(sample)}
+
+
+def test_what_is_picked_in_the_graph_is_what_is_picked_outside(any_size_net, target) -> None:
+    """The first sample is read whole, the second inside, the third has another shape."""
+    large, again, small = image(190, 210), image(190, 210), image(150, 131)
+    with Lookout(any_size_net, TENSORS, target) as lookout:
+        tell(lookout, large)
+        inside, other = tell(lookout, again), tell(lookout, small)
+    with Lookout(any_size_net, TENSORS, target) as lookout:
+        assert tell(lookout, again) == inside
+    with Lookout(any_size_net, TENSORS, target) as lookout:
+        assert tell(lookout, small) == other
+    assert inside["r"][3] == 2 * 190 * 210
+    assert len(inside["r"][0]) < 4 * 2 * PICKED < 4 * inside["r"][3]
+
+
+def test_which_values_are_picked_depends_on_the_sample_alone() -> None:
+    one, two = image(9, 9), image(9, 9)
+    assert digest(one) == digest({"x": one["x"].copy()}) != digest(two)
+    values = np.arange(5 * PICKED, dtype=np.float32)
+    np.testing.assert_array_equal(pick(values, 7), values[2::5])
+
+
+def test_an_input_is_no_output_and_the_model_stays(any_size_net) -> None:
+    outputs = whole(any_size_net, ["r"]).graph.outputs
+    assert [value.name for value in outputs] == ["r"]
+    assert [value.name for value in any_size_net.graph.outputs] == ["y"]
+
+
+def test_a_model_of_which_only_the_input_is_watched_runs(any_size_net, target) -> None:
+    with Lookout(any_size_net, ["x"], target) as lookout:
+        for _ in range(2):
+            assert [seen.name for seen in lookout(image(3, 3))] == ["x"]
