@@ -97,15 +97,23 @@ class _Editor:
         if key not in self.weights:
             self.weights[key] = self._weight(unit)
         node.replace_input_with(1, self.weights[key])
+        if not gemm:
+            self._correct_bias(unit, node)
         if not gemm or unit.bias is None:
             return
-        bias = constant_of(self.constants[unit.bias])
+        bias = self.plan.biases.get(unit.result, constant_of(self.constants[unit.bias]))
         assert bias is not None
         scales = bias_scales(params, self.plan.tensors[unit.inputs[0]].scale)
         integers = self.constant("b", quantized_bias(bias, scales))
         back = self.node("DequantizeLinear", [integers, self.constant("s", scales)], "d", axis=0)
         self.first.append(back)
         _replace_input(self._bias_reader(node), self.constants[unit.bias], back.outputs[0])
+
+    def _correct_bias(self, unit: Unit, node: ir.Node) -> None:
+        bias = self.plan.biases.get(unit.result)
+        if bias is not None:
+            node.resize_inputs(3)
+            node.replace_input_with(2, self.constant("b", bias))
 
     def _weight(self, unit: Unit) -> ir.Value:
         params = self.plan.weights[unit.result]

@@ -32,21 +32,45 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True)
+class ChannelMean:
+    """The mean of each channel: reshape to ``shape`` as ONNX does (0 keeps a size), average ``axes``."""
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Seen:
-    """A tensor at one sample: float32 [n] values that were picked, of ``size`` with extremes."""
+    """A tensor at one sample: float32 [n] values that were picked, of ``size`` with extremes.
+
+    ``mean`` is float32 [channels], empty where it was not asked for.
+    """
 
     name: str
     picked: Floats
     low: float
     high: float
     size: int
+    mean: Floats
 
 
 class Lookout:
-    """Runs samples and tells of ``tensors``; a context manager around one or two sessions."""
+    """Runs samples and tells of ``tensors``; a context manager around one or two sessions.
 
-    def __init__(self, model: ir.Model, tensors: Sequence[str], target: Target) -> None:
-        self._model, self._target = model, target
+    ``means`` are of some of the tensors.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        tensors: Sequence[str],
+        target: Target,
+        means: Mapping[str, ChannelMean] | None = None,
+    ) -> None:
+        self._target = target
+        self._model = model.clone()
+        # In both sessions the runtime averages, so that the bits are the same.
+        self._means = _average(self._model, means or {})
         inputs = {str(value.name) for value in model.graph.inputs}
         self._fed = [name for name in tensors if name in inputs]
         self._made = [name for name in tensors if name not in inputs]
@@ -66,35 +90,41 @@ class Lookout:
     ) -> None:
         self._stack.close()
 
-    def __call__(self, sample: Arrays) -> Iterator[Seen]:
-        """What every tensor held, those that are empty left out."""
-        start = digest(sample)
-        for name in self._fed:
-            yield from _seen(name, sample[name], start)
+    def __call__(self, sample: Arrays, start: int) -> Iterator[Seen]:
+        """What every tensor held, those that are empty left out; ``start`` decides what is picked."""
         shapes = tuple((name, sample[name].shape) for name in sorted(sample))
-        if self._inside is not None and shapes == self._shapes:
-            yield from self._inside(sample, start)
-            return
-        whole = self._answer(sample)
-        if self._inside is None:
-            sizes = {name: whole[name].size for name in self._made if whole[name].size}
-            self._inside = _Inside(self._model, sizes, self._target, self._stack)
-            self._shapes = shapes
+        inside = self._inside if shapes == self._shapes else None
+        made = inside(sample, start) if inside else self._answer(sample)
+        for name in self._fed:
+            yield from _seen(name, sample[name], start, self._mean(name, made))
         for name in self._made:
-            yield from _seen(name, whole[name], start)
+            mean = self._mean(name, made)
+            yield from (
+                inside.seen(name, made, mean) if inside else _seen(name, made[name], start, mean)
+            )
+        if self._inside is None:
+            sizes = {name: made[name].size for name in self._made if made[name].size}
+            self._inside = _Inside(self._model, sizes, self._means, self._target, self._stack)
+            self._shapes = shapes
 
     def _answer(self, sample: Arrays) -> Arrays:
         if self._whole is None:
-            model = to_bytes(whole(self._model, self._made))
+            model = to_bytes(whole(self._model, [*self._made, *self._means.values()]))
             self._whole = self._stack.enter_context(self._target.open(model))
         return self._whole(sample)
 
+    def _mean(self, name: str, made: Arrays) -> Floats:
+        return made[self._means[name]] if name in self._means else _NO_MEAN
 
-def _seen(name: str, array: npt.NDArray[Any], start: int) -> Iterator[Seen]:
+
+_NO_MEAN: Floats = np.zeros(0, np.float32)
+
+
+def _seen(name: str, array: npt.NDArray[Any], start: int, mean: Floats) -> Iterator[Seen]:
     values = np.asarray(array, np.float32)
     if values.size:
         extremes = float(values.min()), float(values.max())
-        yield Seen(name, pick(values, start), *extremes, values.size)
+        yield Seen(name, pick(values, start), *extremes, values.size, mean)
 
 
 def digest(sample: Arrays) -> int:
@@ -120,61 +150,96 @@ class _Inside:
     """The session that picks in the graph; ``sizes`` are the tensors' values at these shapes."""
 
     def __init__(
-        self, model: ir.Model, sizes: Mapping[str, int], target: Target, stack: ExitStack
+        self,
+        model: ir.Model,
+        sizes: Mapping[str, int],
+        means: Mapping[str, str],
+        target: Target,
+        stack: ExitStack,
     ) -> None:
         self._sizes = sizes
         copy = model.clone()
-        self._outputs, self._start = _watch(copy, sizes)
+        editor = _Editor(copy)
+        self._outputs = {name: editor.watch(name, size) for name, size in sizes.items()}
+        self._starts = {step: str(value.name) for step, value in editor.starts.items()}
+        copy.graph.inputs.extend(editor.starts.values())
+        outputs = [editor.values[name] for three in self._outputs.values() for name in three]
+        outputs += [editor.values[name] for name in means.values()]
+        copy.graph.outputs[:] = outputs or list(copy.graph.outputs)
         self._session = stack.enter_context(target.open(to_bytes(copy)))
 
-    def __call__(self, sample: Arrays, start: int) -> Iterator[Seen]:
-        starts = {name: np.array([start % step], np.int64) for step, name in self._start.items()}
-        made = self._session({**sample, **starts})
-        for name, (low, high, picked) in self._outputs.items():
-            extremes = float(made[low]), float(made[high])
-            yield Seen(name, made[picked], *extremes, self._sizes[name])
+    def __call__(self, sample: Arrays, start: int) -> Arrays:
+        starts = {name: np.array([start % step], np.int64) for step, name in self._starts.items()}
+        return self._session({**sample, **starts})
+
+    def seen(self, name: str, made: Arrays, mean: Floats) -> Iterator[Seen]:
+        """What the tensor held; nothing if it is empty."""
+        if name in self._outputs:
+            low, high, picked = (made[output] for output in self._outputs[name])
+            yield Seen(name, picked, float(low), float(high), self._sizes[name], mean)
 
 
-def _watch(
-    model: ir.Model, sizes: Mapping[str, int]
-) -> tuple[dict[str, tuple[str, str, str]], dict[int, str]]:
-    """Change ``model``: its outputs are those of the watched tensors, and every step has an input.
+def _average(model: ir.Model, means: Mapping[str, ChannelMean]) -> dict[str, str]:
+    """Add channel means to ``model``: tensor -> the tensor with its means."""
+    editor = _Editor(model)
+    return {name: editor.average(name, mean) for name, mean in means.items()}
 
-    Returns tensor -> its three outputs (smallest, largest, picked), and step -> input.
-    """
-    graph, names = model.graph, Names(model)
 
-    def constant(array: npt.NDArray[Any]) -> ir.Value:
-        value = ir.Value(name=names.new("c"), const_value=ir.tensor(array))
-        graph.register_initializer(value)
-        return value
+class _Editor:
+    """Adds nodes behind the tensors of a graph; ``values`` are all of them by name."""
 
-    def node(op: str, inputs: Sequence[ir.Value], **attributes: int) -> ir.Node:
-        output = ir.Value(name=names.new("o"), type=ir.TensorType(ir.DataType.FLOAT))
-        return ir.node(op, inputs, attributes or None, outputs=[output])
+    def __init__(self, model: ir.Model) -> None:
+        self.graph, self.names = model.graph, Names(model)
+        self.values = {str(value.name): value for value in self.graph.inputs}
+        self.values |= {str(out.name): out for node in self.graph for out in node.outputs}
+        self.constants: dict[tuple[int, ...], ir.Value] = {}
+        self.starts: dict[int, ir.Value] = {}
 
-    flat, first = constant(np.array([-1], np.int64)), constant(np.array([0], np.int64))
-    end = constant(np.array([np.iinfo(np.int64).max], np.int64))
-    starts: dict[int, ir.Value] = {}
-    steps: dict[int, ir.Value] = {}
-    found: dict[str, tuple[str, str, str]] = {}
-    outputs: list[ir.Value] = []
-    for value in [out for one in graph for out in one.outputs if out.name in sizes]:
-        step = step_of(sizes[str(value.name)])
-        if step not in steps:
-            steps[step] = constant(np.array([step], np.int64))
+    def watch(self, name: str, size: int) -> tuple[str, str, str]:
+        """Names of the tensor's smallest, largest and picked values."""
+        value, step = self.values[name], step_of(size)
+        if step not in self.starts:
             kind, shape = ir.TensorType(ir.DataType.INT64), ir.Shape([1])
-            starts[step] = ir.Value(name=names.new("start"), type=kind, shape=shape)
-        line = node("Reshape", [value, flat])
-        part = node("Slice", [line.outputs[0], starts[step], end, first, steps[step]])
-        ends = [node(op, [value], keepdims=0) for op in ("ReduceMin", "ReduceMax")]
+            self.starts[step] = ir.Value(name=self.names.new("start"), type=kind, shape=shape)
+        ends = [self.node(op, [value], keepdims=0) for op in ("ReduceMin", "ReduceMax")]
+        line = self.node("Reshape", [value, self.constant(-1)])
+        end = self.constant(np.iinfo(np.int64).max)
+        tail = [self.starts[step], end, self.constant(0), self.constant(step)]
+        part = self.node("Slice", [line.outputs[0], *tail])
+        self.insert(value, [*ends, line, part])
+        low, high, picked = (str(one.outputs[0].name) for one in (*ends, part))
+        return low, high, picked
+
+    def average(self, name: str, mean: ChannelMean) -> str:
+        """Name of the tensor's means."""
+        value, axes = self.values[name], list(mean.axes)
+        flat = self.node("Reshape", [value, self.constant(*mean.shape)])
+        if self.graph.opset_imports.get("", 0) < 18:
+            found = self.node("ReduceMean", flat.outputs, axes=axes, keepdims=0)
+        else:
+            found = self.node("ReduceMean", [flat.outputs[0], self.constant(*axes)], keepdims=0)
+        self.insert(value, [flat, found])
+        return str(found.outputs[0].name)
+
+    def constant(self, *numbers: int) -> ir.Value:
+        """int64 [n]; equal ones are stored once."""
+        if numbers not in self.constants:
+            array = ir.tensor(np.array(numbers, np.int64))
+            value = ir.Value(name=self.names.new("c"), const_value=array)
+            self.graph.register_initializer(value)
+            self.constants[numbers] = value
+        return self.constants[numbers]
+
+    def node(self, op: str, inputs: Sequence[ir.Value], **attributes: int | list[int]) -> ir.Node:
+        """A new node that makes floats."""
+        output = ir.Value(name=self.names.new("o"), type=ir.TensorType(ir.DataType.FLOAT))
+        self.values[str(output.name)] = output
+        return ir.node(op, list(inputs), attributes or None, outputs=[output])
+
+    def insert(self, value: ir.Value, nodes: Sequence[ir.Node]) -> None:
+        """Behind what makes the value, or in front of all."""
         producer = value.producer()
-        assert producer is not None
-        graph.insert_after(producer, [*ends, line, part])
-        made = [*(one.outputs[0] for one in ends), part.outputs[0]]
-        outputs += made
-        low, high, picked = (str(one.name) for one in made)
-        found[str(value.name)] = (low, high, picked)
-    graph.inputs.extend(starts.values())
-    graph.outputs[:] = outputs or list(graph.outputs)
-    return found, {step: str(value.name) for step, value in starts.items()}
+        if producer is None:
+            self.graph.insert_before(self.graph[0], nodes)
+        else:
+            self.graph.insert_after(producer, nodes)

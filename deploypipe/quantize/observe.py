@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress, Silent
 from deploypipe.core.tensors import TensorSpec, check_feeds
+from deploypipe.quantize.exact_sum import ExactSum
 from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
-from deploypipe.quantize.lookout import Arrays, Lookout, Seen
+from deploypipe.quantize.lookout import Arrays, ChannelMean, Lookout, Seen, digest
 from deploypipe.quantize.units import name_of
 from deploypipe.runtime import Target
 
 _WHERE = "calibration samples"
 PROBES = 8
-"""Samples kept for whoever wants to run the model again."""
+"""Samples kept for whoever wants to run the model again: those with the smallest digests."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Tensor name -> histogram, over so many samples; ``probes`` are the first few of them."""
+    """Tensor name -> histogram, over so many samples; ``probes`` are a few of them, the
+    same ones in any order.
+
+    ``means`` are float32 [channels] of the tensors that were asked for.
+    """
 
     histograms: Mapping[str, Histogram]
     samples: int
     probes: tuple[Arrays, ...] = ()
+    means: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 def observe(
@@ -36,10 +45,11 @@ def observe(
     target: Target,
     progress: Progress | None = None,
     expected: int = 0,
+    means: Mapping[str, ChannelMean] | None = None,
 ) -> Observation:
     """Count the values of ``tensors`` over all ``feeds``; ``model`` stays as it is.
 
-    ``expected`` is how many samples there will be, for the progress.
+    ``expected`` is how many samples there will be, for the progress; ``means`` are averaged too.
 
     Samples run one by one where the model's batch is dynamic, because a kernel may add in another
     order for another batch size, and which of a tensor's values are counted is decided by the
@@ -51,27 +61,31 @@ def observe(
             infinity.
     """
     counters = {name: Counter() for name in tensors}
+    sums = {name: ExactSum() for name in means or {}}
     specs = _specs(model)
-    samples, probes = 0, list[Arrays]()
+    samples, probes = 0, list[tuple[int, Arrays]]()
     progress = progress or Silent()
     with (
-        Lookout(model, tensors, target) as lookout,
+        Lookout(model, tensors, target, means) as lookout,
         progress.task("observe", expected) as task,
     ):
         for batch in feeds:
             check_feeds(batch, specs, _WHERE)
             for sample in _split(batch, specs):
-                for seen in lookout(sample):
+                number = digest(sample)
+                for seen in lookout(sample, number):
                     _count(counters[seen.name], seen, samples, model)
-                if len(probes) < PROBES:
-                    probes.append(sample)
+                    if seen.name in sums:
+                        sums[seen.name].add(seen.mean)
+                probes = sorted([*probes, (number, sample)], key=itemgetter(0))[:PROBES]
                 count = len(next(iter(sample.values()))) if sample else 1
                 samples += count
                 task.advance(count)
     if not samples:
         raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
     histograms = {name: one.histogram() for name, one in counters.items()}
-    return Observation(histograms, samples, tuple(probes))
+    averages = {name: one.mean() for name, one in sums.items()}
+    return Observation(histograms, samples, tuple(sample for _, sample in probes), averages)
 
 
 def _specs(model: ir.Model) -> list[TensorSpec]:

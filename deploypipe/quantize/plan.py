@@ -27,12 +27,14 @@ class QuantPlan:
 
     ``tensors`` are the activations that become 8-bit, ``weights`` the parameters of each unit's
     weight by the unit's ``result``, ``kept_float`` the reason why a node stays float, by its name.
+    ``biases`` float32 [channels] replace those of the graph, by the unit's ``result``.
     """
 
     units: tuple[Unit, ...]
     tensors: Mapping[str, QParams]
     weights: Mapping[str, WeightParams]
     kept_float: Mapping[str, str]
+    biases: Mapping[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> Json:
         """All of it as plain JSON; unbounded limits of a unit are null."""
@@ -44,6 +46,7 @@ class QuantPlan:
             "tensors": {name: dataclasses.asdict(p) for name, p in self.tensors.items()},
             "weights": {name: dataclasses.asdict(p) for name, p in self.weights.items()},
             "kept_float": dict(self.kept_float),
+            "corrected_biases": sorted(self.biases),
         }
 
 

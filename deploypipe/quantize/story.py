@@ -12,17 +12,18 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.progress import Progress
 from deploypipe.graph import Outcome
-from deploypipe.quantize.audit import Audit, audit
+from deploypipe.quantize.audit import Audit
 from deploypipe.quantize.calibrator import CALIBRATORS, Calibrator
+from deploypipe.quantize.correct import means_needed
 from deploypipe.quantize.decide import FLOAT, Decision, Race, decide
-from deploypipe.quantize.emit import emit
 from deploypipe.quantize.histogram import Histogram
 from deploypipe.quantize.lookout import Arrays
-from deploypipe.quantize.observe import Observation, observe
+from deploypipe.quantize.observe import observe
 from deploypipe.quantize.placement import Placement, place
-from deploypipe.quantize.plan import QuantPlan, make_plan
+from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import PROFILES, Profile
-from deploypipe.quantize.units import Found, find_units
+from deploypipe.quantize.units import find_units
+from deploypipe.quantize.workshop import Made, Workshop, check_worth
 from deploypipe.runtime import Target
 
 _NOTHING = QuantPlan((), {}, {}, {})
@@ -77,79 +78,35 @@ def quantize_model(
             f"keep_float names '{unknown[0]}', which is no node that could be quantized"
         )
     placement = place(model, found, asked)
-    _check_worth(placement)
+    check_worth(placement)
     # A cut may choose any unit, so the tensors of all are observed where there will be one.
     wanted = placement if race is None else place(model, found, asked, follow=False)
-    seen = observe(model, sorted(set(wanted.roots.values())), feeds, target, progress, samples)
-    shop = _Workshop(model, found, seen, wanted.roots, calibrator, profile, target)
-    made: _Made | None = shop.make(placement, asked, follow=True)
+    tensors = sorted(set(wanted.roots.values()))
+    means = {k: v for k, v in means_needed(model, wanted.units).items() if k in tensors}
+    seen = observe(model, tensors, feeds, target, progress, samples, means)
+    shop = Workshop(model, found, seen, wanted.roots, calibrator, profile, target)
+    made: Made | None = shop.make(placement, asked, follow=True)
     decision = None
     if race is not None and made is not None:
         decision, made = _decided(shop, made, asked, wanted, race)
-    notes = _notes(shop, made, len(placement.units), decision)
+    made, gained = shop.corrected(made) if made is not None else (None, 0.0)
+    notes = {**_notes(shop, made, len(placement.units), decision), "bias_correction_db": gained}
     if made is None:
         return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
     changes, refusals = _changes(made.plan), _refusals(model, made.plan)
     return Quantized(made.model, True, changes, refusals, [], made.plan, made.audit, notes)
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A placement that was carried out and fused."""
-
-    model: ir.Model
-    plan: QuantPlan
-    audit: Audit
-
-    @property
-    def chosen(self) -> frozenset[str]:
-        return frozenset(unit.name for unit in self.plan.units)
-
-
-@dataclass(frozen=True)
-class _Workshop:
-    """All that it takes to carry out a placement."""
-
-    model: ir.Model
-    found: Found
-    seen: Observation
-    observed: Mapping[str, str]
-    """8-bit tensor -> the tensor that was observed for it."""
-    calibrator: Calibrator
-    profile: Profile
-    target: Target
-
-    def histogram(self, name: str) -> Histogram:
-        """Of a tensor or of the one whose bytes it shares."""
-        return self.seen.histograms[self.observed[name]]
-
-    def make(self, placement: Placement, kept: Mapping[str, str], follow: bool) -> _Made:
-        """Emit and audit, again and again without what did not fuse."""
-        kept = dict(kept)
-        while True:
-            _check_worth(placement)
-            histograms = {name: self.histogram(name) for name in placement.roots}
-            plan = make_plan(self.model, placement, histograms, self.calibrator, self.profile)
-            result = emit(self.model, plan)
-            checked = audit(result, plan, self.target)
-            if not checked.unfused:
-                return _Made(result, plan, checked)
-            # Each round keeps at least one more unit in float, so that this ends.
-            assert not checked.unfused.keys() <= kept.keys(), "the audit names no unit of the plan"
-            kept.update(checked.unfused)
-            placement = place(self.model, self.found, kept, follow)
-
-
 def _decided(
-    shop: _Workshop, made: _Made, asked: Mapping[str, str], wanted: Placement, race: Race
-) -> tuple[Decision, _Made | None]:
+    shop: Workshop, made: Made, asked: Mapping[str, str], wanted: Placement, race: Race
+) -> tuple[Decision, Made | None]:
     """The placement that is fastest here, its float units with the reason."""
 
     def kept_without(chosen: Collection[str], reason: Callable[[str], str]) -> dict[str, str]:
         others = {unit.name for unit in wanted.units} - set(chosen)
         return {**asked, **{name: reason(name) for name in others}}
 
-    def make(chosen: frozenset[str]) -> _Made:
+    def make(chosen: frozenset[str]) -> Made:
         kept = kept_without(chosen, lambda _: "float is faster")
         return shop.make(place(shop.model, shop.found, kept, follow=False), kept, follow=False)
 
@@ -162,16 +119,6 @@ def _decided(
         return decision, best
     kept = {**best.plan.kept_float, **kept_without(best.chosen, decision.reason)}
     return decision, replace(best, plan=replace(best.plan, kept_float=kept))
-
-
-def _check_worth(placement: Placement) -> None:
-    if not any(unit.kind.has_weight for unit in placement.units):
-        raise UserError("no node can run in 8 bits", then=_first_reasons(placement.kept_float))
-
-
-def _first_reasons(kept: Mapping[str, str]) -> str:
-    reasons = [f"'{name}': {why}" for name, why in kept.items()][:3]
-    return "Why: " + "; ".join(reasons) if reasons else "It has no Conv, Gemm or MatMul"
 
 
 def _changes(plan: QuantPlan) -> list[str]:
@@ -203,7 +150,7 @@ def _slower(decision: Decision | None) -> list[str]:
 
 
 def _notes(
-    shop: _Workshop, made: _Made | None, planned: int, decision: Decision | None
+    shop: Workshop, made: Made | None, planned: int, decision: Decision | None
 ) -> dict[str, Json]:
     notes: dict[str, Json] = {
         "calibrator": CALIBRATORS.spec(shop.calibrator),

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 
 from deploypipe.quantize.histogram import PICKED, pick
-from deploypipe.quantize.lookout import Lookout, digest, whole
+from deploypipe.quantize.lookout import ChannelMean, Lookout, digest, whole
 
 RNG = np.random.default_rng(4)
 TENSORS = ("x", "r", "p")
+MEANS = {name: ChannelMean((0, 0, -1), (0, 2)) for name in ("x", "r")}
 
 
 def image(height: int, width: int) -> dict[str, np.ndarray]:
@@ -14,18 +15,21 @@ def image(height: int, width: int) -> dict[str, np.ndarray]:
 
 
 def tell(lookout: Lookout, sample: dict[str, np.ndarray]) -> dict[str, tuple]:
-    return {s.name: (s.picked.tobytes(), s.low, s.high, s.size) for s in lookout(sample)}
+    return {
+        s.name: (s.picked.tobytes(), s.low, s.high, s.size, s.mean.tobytes())
+        for s in lookout(sample, digest(sample))
+    }
 
 
 def test_what_is_picked_in_the_graph_is_what_is_picked_outside(any_size_net, target) -> None:
     """The first sample is read whole, the second inside, the third has another shape."""
     large, again, small = image(190, 210), image(190, 210), image(150, 131)
-    with Lookout(any_size_net, TENSORS, target) as lookout:
+    with Lookout(any_size_net, TENSORS, target, MEANS) as lookout:
         tell(lookout, large)
         inside, other = tell(lookout, again), tell(lookout, small)
-    with Lookout(any_size_net, TENSORS, target) as lookout:
+    with Lookout(any_size_net, TENSORS, target, MEANS) as lookout:
         assert tell(lookout, again) == inside
-    with Lookout(any_size_net, TENSORS, target) as lookout:
+    with Lookout(any_size_net, TENSORS, target, MEANS) as lookout:
         assert tell(lookout, small) == other
     assert inside["r"][3] == 2 * 190 * 210
     assert len(inside["r"][0]) < 4 * 2 * PICKED < 4 * inside["r"][3]
@@ -47,4 +51,15 @@ def test_an_input_is_no_output_and_the_model_stays(any_size_net) -> None:
 def test_a_model_of_which_only_the_input_is_watched_runs(any_size_net, target) -> None:
     with Lookout(any_size_net, ["x"], target) as lookout:
         for _ in range(2):
-            assert [seen.name for seen in lookout(image(3, 3))] == ["x"]
+            assert [seen.name for seen in lookout(image(3, 3), 1)] == ["x"]
+
+
+def test_means_are_of_every_channel(any_size_net, target) -> None:
+    sample = image(5, 4)
+    with Lookout(any_size_net, TENSORS, target, MEANS) as lookout:
+        for _ in range(2):
+            seen = {one.name: one.mean for one in lookout(sample, 5)}
+            hidden = np.maximum(sample["x"] * [[[[2]], [[-1]]]] + [[[[0.5]], [[1]]]], 0)
+            np.testing.assert_allclose(seen["r"], hidden.mean((0, 2, 3)), rtol=1e-5)
+            np.testing.assert_allclose(seen["x"], [sample["x"].mean()], rtol=1e-5)
+            assert seen["p"].size == 0

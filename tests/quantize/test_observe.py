@@ -9,7 +9,7 @@ import pytest
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Silent
-from deploypipe.quantize.observe import Observation, observe
+from deploypipe.quantize.observe import PROBES, Observation, observe
 
 TENSORS = ("x", "r", "p")
 SAMPLES = np.random.default_rng(1).normal(size=(23, 1, 2, 2)).astype(np.float32)
@@ -38,6 +38,13 @@ def test_order_does_not_matter_to_the_last_bit(conv_net, target) -> None:
     one = observe(conv_net, TENSORS, batched(SAMPLES, 5), target)
     shuffled = np.random.default_rng(2).permutation(SAMPLES)
     assert same(one, observe(conv_net, TENSORS, batched(shuffled, 7), target))
+
+
+def test_the_probes_are_the_same_in_any_order(conv_net, target) -> None:
+    one = observe(conv_net, TENSORS, batched(SAMPLES, 5), target).probes
+    two = observe(conv_net, TENSORS, batched(SAMPLES[::-1], 7), target).probes
+    assert len(one) == PROBES
+    np.testing.assert_array_equal([p["x"] for p in one], [p["x"] for p in two])
 
 
 def test_the_float_values_are_counted(conv_net, target) -> None:

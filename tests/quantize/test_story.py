@@ -73,16 +73,16 @@ def test_a_model_without_anything_to_quantize_says_why(parse, quantize) -> None:
 def test_what_the_runtime_does_not_fuse_is_put_back_to_float(
     conv_net, quantize, monkeypatch
 ) -> None:
-    from deploypipe.quantize import story
+    from deploypipe.quantize import workshop
 
-    real = story.audit
+    real = workshop.audit
 
     def stubborn(model, plan, opener):
         checked = real(model, plan, opener)
         refused = {u.name: "this build does not" for u in plan.units if u.op == "Conv"}
         return type(checked)(checked.kernels, refused)
 
-    monkeypatch.setattr(story, "audit", stubborn)
+    monkeypatch.setattr(workshop, "audit", stubborn)
     result = quantize(conv_net, X)
     assert [unit.name for unit in result.plan.units] == ["head"]
     assert "Conv 'conv' stays float: this build does not" in result.refusals
@@ -95,16 +95,16 @@ CHAIN = """agraph (float[N,1,1,1] x) => (float[N,1,1,1] y) <float[1,1,1,1] w = {
 
 
 def test_what_ships_has_fused_however_many_rounds_it_takes(parse, quantize, monkeypatch) -> None:
-    from deploypipe.quantize import story
+    from deploypipe.quantize import workshop
 
-    real = story.audit
+    real = workshop.audit
 
     def stubborn(model, plan, opener):
         checked = real(model, plan, opener)
         refused = {plan.units[0].name: "not this one"} if len(plan.units) > 1 else {}
         return type(checked)(checked.kernels, refused)
 
-    monkeypatch.setattr(story, "audit", stubborn)
+    monkeypatch.setattr(workshop, "audit", stubborn)
     result = quantize(parse(CHAIN), [[[[1]]]])
     assert result.changes == ["1 Conv in 8 bits"]
     assert [f"Conv 'c{i}' stays float: not this one" for i in range(5)] == [
@@ -116,8 +116,10 @@ def test_what_ships_has_fused_however_many_rounds_it_takes(parse, quantize, monk
 
 
 def test_an_audit_that_blames_no_planned_unit_does_not_loop(parse, quantize, monkeypatch) -> None:
-    from deploypipe.quantize import story
+    from deploypipe.quantize import workshop
 
-    monkeypatch.setattr(story, "audit", lambda *given: story.Audit({}, {"e": "never planned"}))
+    monkeypatch.setattr(
+        workshop, "audit", lambda *given: workshop.Audit({}, {"e": "never planned"})
+    )
     with pytest.raises(AssertionError, match="names no unit of the plan"):
         quantize(parse(CHAIN), [[[[1]]]], keep_float={})

@@ -1,0 +1,91 @@
+"""Carrying out placements: plan, emit, audit, again without what did not fuse; and correcting them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from deploypipe.core.errors import UserError
+from deploypipe.quantize.audit import Audit, audit
+from deploypipe.quantize.calibrator import Calibrator
+from deploypipe.quantize.correct import corrected_biases
+from deploypipe.quantize.emit import emit
+from deploypipe.quantize.histogram import Histogram
+from deploypipe.quantize.observe import Observation
+from deploypipe.quantize.placement import Placement, place
+from deploypipe.quantize.plan import QuantPlan, make_plan
+from deploypipe.quantize.profile import Profile
+from deploypipe.quantize.signal import outputs_of, sqnr_db
+from deploypipe.quantize.units import Found
+from deploypipe.runtime import Target
+
+
+@dataclass(frozen=True)
+class Made:
+    """A placement that was carried out and fused."""
+
+    model: ir.Model
+    plan: QuantPlan
+    audit: Audit
+
+    @property
+    def chosen(self) -> frozenset[str]:
+        return frozenset(unit.name for unit in self.plan.units)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """All that it takes to carry out a placement."""
+
+    model: ir.Model
+    found: Found
+    seen: Observation
+    observed: Mapping[str, str]
+    """8-bit tensor -> the tensor that was observed for it."""
+    calibrator: Calibrator
+    profile: Profile
+    target: Target
+
+    def histogram(self, name: str) -> Histogram:
+        """Of a tensor or of the one whose bytes it shares."""
+        return self.seen.histograms[self.observed[name]]
+
+    def make(self, placement: Placement, kept: Mapping[str, str], follow: bool) -> Made:
+        """Emit and audit, again and again without what did not fuse."""
+        kept = dict(kept)
+        while True:
+            check_worth(placement)
+            histograms = {name: self.histogram(name) for name in placement.roots}
+            plan = make_plan(self.model, placement, histograms, self.calibrator, self.profile)
+            result = emit(self.model, plan)
+            checked = audit(result, plan, self.target)
+            if not checked.unfused:
+                return Made(result, plan, checked)
+            # Each round keeps at least one more unit in float, so that this ends.
+            assert not checked.unfused.keys() <= kept.keys(), "the audit names no unit of the plan"
+            kept.update(checked.unfused)
+            placement = place(self.model, self.found, kept, follow)
+
+    def corrected(self, made: Made) -> tuple[Made, float]:
+        """With corrected biases, if that brings the outputs nearer; by how many dB it does."""
+        biases = corrected_biases(self.model, made.plan, self.seen.means)
+        if not biases:
+            return made, 0.0
+        plan = replace(made.plan, biases=biases)
+        better = Made(emit(self.model, plan), plan, made.audit)
+        models = (self.model, made.model, better.model)
+        expected, *given = outputs_of(models, self.seen.probes, self.target)
+        before, after = (sqnr_db(expected, one) for one in given)
+        return (better, after - before) if after > before else (made, 0.0)
+
+
+def check_worth(placement: Placement) -> None:
+    if not any(unit.kind.has_weight for unit in placement.units):
+        raise UserError("no node can run in 8 bits", then=_first_reasons(placement.kept_float))
+
+
+def _first_reasons(kept: Mapping[str, str]) -> str:
+    reasons = [f"'{name}': {why}" for name, why in kept.items()][:3]
+    return "Why: " + "; ".join(reasons) if reasons else "It has no Conv, Gemm or MatMul"
