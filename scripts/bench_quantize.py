@@ -1,9 +1,10 @@
 """Static int8 by deploypipe and by onnxruntime.quantization, on torchvision's models.
 
-Both get the same float model (canonical: constants folded, batch norms fused, ReduceMean over images
-turned into pooling) and the same calibration images.  Then in one run:
+Each gets the exported model and prepares it in its own way (ours: `deploypipe optimize`; theirs:
+quant_pre_process), and the same calibration images.  Then in one run:
 
-    speed   both and the float model, all optimized by the runtime, take turns (batch 1)
+    speed   all of them and the float model, optimized by us and then by the runtime, take turns
+            (batch 1, two threads)
     SQNR    of the outputs against the float model's, on images that nobody was calibrated on, in dB
 
 The weights are random, so the images need no meaning; where DEPLOYPIPE_DATA is set they are CIFAR-10's.
@@ -28,10 +29,11 @@ from bench_channels import CLASSIFIERS, call, exported
 from quantize_jobs import METHODS, THREADS, single
 
 from deploypipe.core.files import write_text
-from deploypipe.graph import PASSES
 from deploypipe.graph.files import load, save
+from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.runtime import host
 from deploypipe.runtime.targets.cpu import Cpu
+from deploypipe.stages.optimize import Optimize
 from deploypipe.validate.alone import alone
 from deploypipe.validate.files import opener
 from deploypipe.validate.interleave import Pace
@@ -40,13 +42,6 @@ from deploypipe.validate.latency import time_many
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "scripts" / "results"
 FLOAT = "float"
-CANONICAL = (
-    "fold-constants",
-    "fuse-batchnorm",
-    "reduce-mean-to-pool",
-    "drop-identity",
-    "drop-unused",
-)
 CALIBRATION, JUDGED = 32, 24
 QUICK = ("squeezenet1_1", "mobilenet_v3_small")
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
@@ -85,11 +80,12 @@ def _shapes(count: int, seed: int) -> np.ndarray:
     return np.clip(fine, 0, 255).astype(np.uint8)
 
 
-def canonical(source: Path, result: Path) -> None:
-    """The float model that all start from."""
+def optimized(source: Path, result: Path) -> None:
+    """The float model as `deploypipe optimize` makes it, without its search for dead channels."""
     model = load(source)
-    for name in CANONICAL:
-        model = PASSES.build(name).call(model).model
+    for one in Optimize().passes:
+        if not isinstance(one, DropDeadChannels):
+            model = one.call(model).model
     save(model, result)
 
 
@@ -101,7 +97,7 @@ def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory(dir=given.cache) as text:
         folder = Path(text)
         files = {FLOAT: folder / "float.onnx"}
-        canonical(source, files[FLOAT])
+        optimized(source, files[FLOAT])
         with Cpu(THREADS).open(files[FLOAT]) as session:
             spec = session.inputs[0]
         size = spec.shape[-1] if isinstance(spec.shape[-1], int) else 224
@@ -109,8 +105,9 @@ def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
         np.savez(folder / "judged.npz", **{spec.name: images(JUDGED, size, 1)})
         facts: dict[str, Facts] = {}
         for method in METHODS:
-            files[method] = folder / f"{method}.onnx"
-            job = [sys.executable, ROOT / "scripts" / "quantize_jobs.py", method, files[FLOAT]]
+            files[method] = folder / f"{len(files)}.onnx"
+            given_file = files[FLOAT] if method == "deploypipe" else source
+            job = [sys.executable, ROOT / "scripts" / "quantize_jobs.py", method, given_file]
             facts[method] = call([*job, files[method], folder / "samples.npz"], given.limit)
             if "reason" in facts[method]:
                 del files[method]

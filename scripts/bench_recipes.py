@@ -128,7 +128,7 @@ def measure(
         ratio = timings[method].ratio
         values = {
             "bytes": path.stat().st_size,
-            "accuracy_percent": 100 * records[method].mean,
+            "accuracy_percent": 100 * records[method].value,
             "drop_points": accuracy.drop.value,
             "p50_ms": timings[method].measurement.p50,
             "speedup": 1 / ratio.value if ratio else 1.0,

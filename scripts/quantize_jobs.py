@@ -57,9 +57,19 @@ def deploypipe(source: Path, result: Path, samples: Path) -> Facts:
     }
 
 
-def onnxruntime(source: Path, result: Path, samples: Path) -> Facts:
-    """quantize_static after quant_pre_process: U8S8, per channel, MinMax, the rest default."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+def advised(source: Path, result: Path, samples: Path) -> Facts:
+    """quantize_static as its documents advise for x86: U8S8 and per channel."""
+    from onnxruntime.quantization import QuantType
+
+    signed, unsigned = QuantType.QInt8, QuantType.QUInt8
+    return onnxruntime(
+        source, result, samples, per_channel=True, activation_type=unsigned, weight_type=signed
+    )
+
+
+def onnxruntime(source: Path, result: Path, samples: Path, **options: object) -> Facts:
+    """quantize_static after quant_pre_process, with nothing but its defaults."""
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
@@ -77,20 +87,14 @@ def onnxruntime(source: Path, result: Path, samples: Path) -> Facts:
             ready, told = source, {"pre_process": str(error)[:100]}
         else:
             told = {}
-        quantize_static(
-            str(ready),
-            str(result),
-            Reader(),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
+        quantize_static(str(ready), str(result), Reader(), **options)
     return told
 
 
 METHODS: dict[str, Callable[[Path, Path, Path], Facts]] = {
     "deploypipe": deploypipe,
     "onnxruntime": onnxruntime,
+    "onnxruntime, U8S8": advised,
 }
 
 

@@ -21,7 +21,7 @@ from deploypipe.quantize.units import Unit
 from deploypipe.runtime import Target
 
 FLOAT, ALL = "float", "all"
-BORDERS = {"cut": 1.0, "cut, cheap borders": 0.5, "cut, dear borders": 2.0}
+BORDERS = {"cut": 1.0, "cut, dear borders": 2.0, "cut, dearest borders": 4.0}
 """Candidate -> how much of its measured cost a conversion is taken to have."""
 NEEDED = 0.98
 """A quantized model that takes more of the float model's time than this does not ship."""
