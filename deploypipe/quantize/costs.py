@@ -112,13 +112,12 @@ def _crossings(
         elements = sizes.get(name, 0.0)
         turn = conversions.transpose(elements) if _is_image(value, units, name) else 0.0
         back = conversions.dequantize(elements) + turn
-        # A Gemm can give floats and 8 bits alike.
-        linear = maker is not None and maker.kind is Kind.LINEAR
+        gives_both = maker is not None and maker.float_output
         yield Crossing(
             maker.name if maker else None,
             tuple(dict.fromkeys(readers)),
             conversions.quantize(elements) + turn,
-            0.0 if linear else back,
+            0.0 if gives_both else back,
         )
 
 

@@ -23,7 +23,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNod
 
 from deploypipe.graph.constants import constant_of
 from deploypipe.quantize.naming import Names
-from deploypipe.quantize.params import bias_scales, quantized_bias, quantized_weight
+from deploypipe.quantize.params import WeightParams, bias_scales, quantized_bias, quantized_weight
 from deploypipe.quantize.plan import QuantPlan, constants_of
 from deploypipe.quantize.profile import Kind
 from deploypipe.quantize.units import Unit
@@ -73,7 +73,9 @@ class _Editor:
         """
         value, params = self.values[name], self.plan.tensors[name]
         tail = [self.constant("s", np.float32(params.scale))]
-        if params.zero_point or name in self.explicit:
+        if self.plan.signed:
+            tail.append(self.constant("z", np.int8(params.zero_point - 128)))
+        elif params.zero_point or name in self.explicit:
             tail.append(self.constant("z", np.uint8(params.zero_point)))
         uses = list(value.uses())
         quantize = self.node("QuantizeLinear", [value, *tail], "q")
@@ -97,21 +99,29 @@ class _Editor:
         if key not in self.weights:
             self.weights[key] = self._weight(unit)
         node.replace_input_with(1, self.weights[key])
-        if not gemm:
+        if not (gemm and self.plan.int32_bias):
             self._correct_bias(unit, node)
-        if not gemm or unit.bias is None:
-            return
-        bias = self.plan.biases.get(unit.result, constant_of(self.constants[unit.bias]))
+        elif unit.bias is not None:
+            self._store_bias(unit, node, params)
+
+    def _store_bias(self, unit: Unit, node: ir.Node, params: WeightParams) -> None:
+        old = self.constants[unit.bias]
+        bias = self.plan.biases.get(unit.result, constant_of(old))
         assert bias is not None
         scales = bias_scales(params, self.plan.tensors[unit.inputs[0]].scale)
         integers = self.constant("b", quantized_bias(bias, scales))
         back = self.node("DequantizeLinear", [integers, self.constant("s", scales)], "d", axis=0)
         self.first.append(back)
-        _replace_input(self._bias_reader(node), self.constants[unit.bias], back.outputs[0])
+        _replace_input(self._bias_reader(node), old, back.outputs[0])
 
     def _correct_bias(self, unit: Unit, node: ir.Node) -> None:
         bias = self.plan.biases.get(unit.result)
-        if bias is not None:
+        if bias is None:
+            return
+        if unit.kind is Kind.LINEAR and unit.bias is not None:
+            reader = self._bias_reader(node)
+            _replace_input(reader, self.constants[unit.bias], self.constant("b", bias))
+        else:
             node.resize_inputs(3)
             node.replace_input_with(2, self.constant("b", bias))
 

@@ -38,16 +38,24 @@ class WeightParams:
 
 
 def activation_params(
-    chosen: Range, low: float = -math.inf, high: float = math.inf, levels: int = 255
+    chosen: Range,
+    low: float = -math.inf,
+    high: float = math.inf,
+    levels: int = 255,
+    symmetric: bool = False,
 ) -> QParams:
     """uint8 parameters that cover ``chosen``, cut to what the graph says, and hold zero exactly.
 
-    A tensor that was always zero gets the range [0, 1].
+    A tensor that was always zero gets the range [0, 1].  ``symmetric`` puts zero at 128, and as
+    much below it as above.
     """
     lowest = max(min(chosen.low, 0.0), low)
     highest = min(max(chosen.high, 0.0), high)
     if highest == lowest:
         highest = min(1.0, high)
+    if symmetric:
+        largest = max(highest, -lowest)
+        return QParams(float(np.float32(max(largest / (levels // 2), _SMALLEST))), levels // 2 + 1)
     scale = float(np.float32(max((highest - lowest) / levels, _SMALLEST)))
     return QParams(scale, min(max(round(-lowest / scale), 0), levels))
 
@@ -58,8 +66,12 @@ def weight_params(
     limit: int,
     bias: npt.NDArray[np.float32] | None = None,
     input_scale: float = 1.0,
+    pair_limit: int | None = None,
 ) -> WeightParams:
     """Symmetric scales, the largest weight of each channel at ``limit``.
+
+    With a ``pair_limit``, no two neighbours along the axis of the sum (the input channels) have
+    magnitudes that add up to more: a finer rule than halving all weights.
 
     A channel of zeros takes the median scale of the others, so that its bias, an integer times
     (input scale * weight scale), is as fine as theirs.  A scale too small for the bias to fit
@@ -67,6 +79,8 @@ def weight_params(
     """
     others = tuple(i for i in range(weight.ndim) if i != axis)
     scales = np.abs(weight).max(axis=others).astype(np.float64) / limit
+    if pair_limit is not None:
+        scales = np.maximum(scales, _largest_pairs(weight, axis) / (pair_limit - 1))
     alive = scales > 0
     scales = np.where(alive, scales, np.median(scales[alive]) if alive.any() else 1.0)
     if bias is not None:
@@ -74,6 +88,16 @@ def weight_params(
         scales = np.maximum(scales, needed)
     rounded = np.maximum(scales, _SMALLEST).astype(np.float32)
     return WeightParams(tuple(float(s) for s in rounded), axis, limit)
+
+
+def _largest_pairs(weight: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float64]:
+    """float64 [channels]: the largest |w_k| + |w_k+1| along the input channels of each channel.
+
+    Kernels with channels last multiply neighbouring input channels of one tap together.
+    """
+    rows = np.abs(np.moveaxis(weight, axis, 0).astype(np.float64))  # [out, in, ...]
+    pairs = rows[:, :-1] + rows[:, 1:]
+    return np.asarray(pairs.reshape(len(rows), -1).max(1, initial=0.0))
 
 
 def quantized_weight(weight: npt.NDArray[np.float32], params: WeightParams) -> npt.NDArray[np.int8]:

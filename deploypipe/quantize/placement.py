@@ -58,7 +58,7 @@ def place(
 
 def _refused(units: list[Unit], outputs: set[str], follow: bool) -> dict[str, str]:
     wanted = {name for unit in units if unit.kind.has_weight for name in unit.inputs}
-    given = {unit.output for unit in units if unit.kind is not Kind.LINEAR}
+    given = {unit.output for unit in units if not unit.float_output}
     read = {name for unit in units for name in unit.inputs}
     eight_bit = wanted | given if follow else read | given
     reasons = {u.name: _reason(u, wanted, eight_bit, read, outputs) for u in units}
@@ -69,11 +69,11 @@ def _reason(
     unit: Unit, wanted: set[str], eight_bit: set[str], read: set[str], outputs: set[str]
 ) -> str:
     floats = [name for name in unit.inputs if name not in eight_bit]
-    if floats and not unit.kind.has_weight:
+    if floats and not unit.kind.has_weight and unit.kind is not Kind.RESIDUAL:
         joins = unit.kind in (Kind.BINARY, Kind.CONCAT) and len(floats) < len(unit.inputs)
         if not (joins and unit.output in wanted):
             return f"its input '{floats[0]}' is computed in float"
-    if unit.output in outputs and unit.kind is not Kind.LINEAR:
+    if unit.output in outputs and not unit.float_output:
         return "its output is the model's output, which stays float"
     if unit.output in outputs and unit.output in read:
         return "its output is the model's output and feeds 8-bit nodes too"
@@ -85,7 +85,7 @@ def _roots(units: Sequence[Unit]) -> dict[str, str]:
     moved = {unit.output: unit.inputs[0] for unit in units if unit.kind is Kind.MOVE}
     roots: dict[str, str] = {}
     for unit in units:
-        rounded = () if unit.kind is Kind.LINEAR else (unit.output,)
+        rounded = () if unit.float_output else (unit.output,)
         roots.update({name: _root(name, moved) for name in (*unit.inputs, *rounded)})
     return roots
 

@@ -35,6 +35,9 @@ class QuantPlan:
     weights: Mapping[str, WeightParams]
     kept_float: Mapping[str, str]
     biases: Mapping[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=dict)
+    signed: bool = False
+    """Activations are stored as int8, 128 less than ``tensors`` says."""
+    int32_bias: bool = True
 
     def to_json(self) -> Json:
         """All of it as plain JSON; unbounded limits of a unit are null."""
@@ -69,9 +72,18 @@ def make_plan(
         maker = makers.get(root)
         limits = (maker.low, maker.high) if maker else (-np.inf, np.inf)
         chosen = calibrator.range(histograms[root])
-        tensors[name] = activation_params(chosen, *limits, levels=profile.levels)
+        tensors[name] = activation_params(
+            chosen, *limits, levels=profile.levels, symmetric=profile.symmetric
+        )
     weights = _weights(model, placement.units, tensors, profile)
-    return QuantPlan(placement.units, tensors, weights, placement.kept_float)
+    return QuantPlan(
+        placement.units,
+        tensors,
+        weights,
+        placement.kept_float,
+        signed=profile.signed,
+        int32_bias=profile.int32_bias,
+    )
 
 
 def constants_of(model: ir.Model) -> dict[str | None, ir.Value]:
@@ -92,7 +104,9 @@ def _weights(
         weight = _finite(constants, str(unit.weight), unit)
         bias = _finite(constants, unit.bias, unit) if unit.bias else None
         scale = tensors[unit.inputs[0]].scale
-        one = weight_params(weight, unit.axis, profile.weight_limit, bias, scale)
+        one = weight_params(
+            weight, unit.axis, profile.weight_limit, bias, scale, profile.pair_limit
+        )
         found[unit.result] = one
         key = (str(unit.weight), unit.axis)
         shared[key] = np.maximum(shared.get(key, 0), np.asarray(one.scales, np.float32))

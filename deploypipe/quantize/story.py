@@ -24,7 +24,7 @@ from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import PROFILES, Profile
 from deploypipe.quantize.units import find_units
 from deploypipe.quantize.workshop import Made, Workshop, check_worth
-from deploypipe.runtime import Target
+from deploypipe.runtime import Target, host
 
 _NOTHING = QuantPlan((), {}, {}, {})
 
@@ -70,6 +70,10 @@ def quantize_model(
     Raises:
         UserError: the model or the samples do not allow it, or no node can be quantized.
     """
+    profile = profile.resolve()
+    unheard = profile.elsewhere(target.provider) or profile.strange(host()["flags"])
+    if unheard is not None:
+        race = None
     found = find_units(model, profile)
     asked = dict(keep_float or {})
     unknown = sorted(set(asked) - {unit.name for unit in found.units})
@@ -94,6 +98,8 @@ def quantize_model(
     if made is None:
         return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
     changes, refusals = _changes(made.plan), _refusals(model, made.plan)
+    if unheard is not None:
+        refusals.append(f"no time was taken for profile {PROFILES.name_of(profile)}: {unheard}")
     return Quantized(made.model, True, changes, refusals, [], made.plan, made.audit, notes)
 
 

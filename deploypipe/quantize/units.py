@@ -44,6 +44,8 @@ class Unit:
     axis: int = 0
     low: float = -math.inf
     high: float = math.inf
+    float_output: bool = False
+    """Whether the kernel gives floats where nobody asks for 8 bits."""
 
 
 class Found(NamedTuple):
@@ -136,13 +138,15 @@ def _unit_of(node: ir.Node, profile: Profile) -> Unit:
             unit = _gemm(node) if node.op_type == "Gemm" else _matmul(node)
         case Kind.MOVE:
             unit = _follower(node, kind, node.inputs[:1])
+        case Kind.RESIDUAL:
+            unit = _residual(node, profile)
         case _:
             unit = _follower(node, kind, node.inputs)
-    if kind.has_weight or node.op_type == "Add":
+    if kind.has_weight or (kind is Kind.BINARY and node.op_type == "Add"):
         unit = _with_activation(unit, node, profile)
     if node.op_type == "Sigmoid":
         unit = replace(unit, low=0.0, high=1.0)
-    return unit
+    return replace(unit, float_output=kind in profile.float_outputs)
 
 
 def _base(node: ir.Node, kind: Kind, inputs: tuple[str, ...]) -> Unit:
@@ -163,6 +167,17 @@ def _follower(node: ir.Node, kind: Kind, inputs: Sequence[ir.Value | None]) -> U
         # The runtime copies the attribute to its 8-bit kernel, then refuses the whole model for it.
         raise RefusedError("it has dilations, which no 8-bit pooling takes")
     return _base(node, kind, tuple(_activation_name(value) for value in inputs))
+
+
+def _residual(node: ir.Node, profile: Profile) -> Unit:
+    """A sum into whose first or second operand a convolution runs alone; the other is the branch."""
+    for index, value in enumerate(node.inputs):
+        producer = value.producer() if value is not None else None
+        if value is None or producer is None or _only_reader(value) is not node:
+            continue
+        if profile.kinds.get(producer.op_type) is Kind.CONV:
+            return _follower(node, Kind.RESIDUAL, [node.inputs[1 - index]])
+    raise RefusedError("no convolution ends in it")
 
 
 def _weighted(node: ir.Node, kind: Kind, axis: int, ranks: range) -> Unit:

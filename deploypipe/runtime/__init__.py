@@ -75,6 +75,8 @@ class Session(ABC):
 class Target(ABC):
     """A kind of device and the software that drives it.  Options are the constructor's."""
 
+    provider: ClassVar[str] = ""
+    """What the software calls itself, such as an execution provider of ONNX Runtime."""
     channel_block: ClassVar[int] = 1
     """Channels that its kernels take at a time: fewer than a full block gain nothing."""
 

@@ -28,7 +28,6 @@ class OnnxRuntimeTarget(Target):
 
     threads: int = field(default_factory=default_threads)
 
-    provider: ClassVar[str]
     install: ClassVar[str]
     """The command that brings the provider."""
 

@@ -1,57 +1,25 @@
-"""ONNX Runtime's CPU kernels on x86-64, as measured with version 1.31."""
+"""The processor of this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import platform
 from dataclasses import dataclass
-from typing import ClassVar
 
-from deploypipe.quantize.profile import Kind, Profile
-
-_NORM = "normalisation is computed in float; there is no 8-bit kernel"
+from deploypipe.quantize.profile import Profile
+from deploypipe.quantize.profiles.arm64 import Arm64
+from deploypipe.quantize.profiles.cpu_avx2 import CpuAvx2
+from deploypipe.quantize.profiles.cpu_vnni import CpuVnni
+from deploypipe.runtime import host
 
 
 @dataclass(frozen=True)
-class Cpu(Profile):
-    """Asymmetric uint8 activations, symmetric int8 weights per channel.
+class Cpu(CpuVnni):
+    """One of ``cpu-vnni``, ``cpu-avx2`` and ``arm64``, whichever this machine is."""
 
-    uint8, not int8: on x86-64 ONNX Runtime fuses nothing around an int8 tensor with two readers.
-    ``weight_bits: 7`` keeps sums of two products inside 16 bits, which processors with AVX2 but
-    without VNNI need in order not to saturate.
-    """
-
-    kinds: ClassVar[Mapping[str, Kind]] = {
-        "Conv": Kind.CONV,
-        "Gemm": Kind.LINEAR,
-        "MatMul": Kind.LINEAR,
-        "Add": Kind.BINARY,
-        "Mul": Kind.BINARY,
-        "Sigmoid": Kind.UNARY,
-        "LeakyRelu": Kind.UNARY,
-        "GlobalAveragePool": Kind.UNARY,
-        "AveragePool": Kind.UNARY,
-        "Concat": Kind.CONCAT,
-        "MaxPool": Kind.MOVE,
-        "Reshape": Kind.MOVE,
-        "Flatten": Kind.MOVE,
-        "Transpose": Kind.MOVE,
-        "Squeeze": Kind.MOVE,
-        "Unsqueeze": Kind.MOVE,
-        "Slice": Kind.MOVE,
-    }
-    folds: ClassVar[frozenset[str]] = frozenset({"Relu", "Clip"})
-    reasons: ClassVar[Mapping[str, str]] = {
-        "BatchNormalization": "it never fuses; fold it into the Conv before it first",
-        "ConvTranspose": "it has no 8-bit kernel",
-        "Softmax": "8 bits are too few for probabilities below 1/255",
-        "Gelu": "it has no 8-bit kernel",
-        "LayerNormalization": _NORM,
-        "GroupNormalization": _NORM,
-        "InstanceNormalization": _NORM,
-        "HardSwish": "it has no 8-bit kernel",
-        "HardSigmoid": "it has no 8-bit kernel",
-        "ReduceMean": "it has no 8-bit kernel; over height and width, GlobalAveragePool has one",
-        "Pad": "it has no 8-bit kernel; fold it into the Conv after it first",
-        "Relu": "no 8-bit Conv, Gemm, MatMul or Add that it could fold into is right before it",
-        "Clip": "only a Clip from 0 right after a Conv, Gemm, MatMul or Add folds",
-    }
+    def resolve(self) -> Profile:
+        """The profile whose instruction sets are here."""
+        flags = set(host()["flags"])
+        if platform.machine().lower() in Arm64.machines:
+            return Arm64(self.weight_bits)
+        fits = CpuVnni if flags & CpuVnni.flags else CpuAvx2
+        return fits(self.weight_bits)

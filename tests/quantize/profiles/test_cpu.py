@@ -69,6 +69,24 @@ def test_a_pooling_that_would_spoil_the_model_stays_float(parse, cpu, target) ->
     assert any("no 8-bit pooling takes" in why for why in result.refusals)
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["avx2", "avx512_vnni"], "cpu-vnni"),
+        (["avx2", "avx_vnni"], "cpu-vnni"),
+        (["avx2"], "cpu-avx2"),
+    ],
+)
+def test_the_processors_flags_pick_the_profile(monkeypatch, flags, name: str) -> None:
+    from deploypipe.quantize.profiles import cpu
+
+    monkeypatch.setattr(cpu, "host", lambda: {"flags": flags})
+    monkeypatch.setattr(cpu.platform, "machine", lambda: "x86_64")
+    assert PROFILES.name_of(PROFILES.build("cpu").resolve()) == name
+    monkeypatch.setattr(cpu.platform, "machine", lambda: "aarch64")
+    assert PROFILES.name_of(PROFILES.build("cpu").resolve()) == "arm64"
+
+
 def test_seven_bit_weights_are_an_option() -> None:
     assert PROFILES.build({"cpu": {"weight_bits": 7}}).weight_limit == 63
 
