@@ -334,6 +334,7 @@ def main() -> None:
         "--models", nargs="+", metavar="NAME", help=" ".join([*CLASSIFIERS, *OTHERS])
     )
     parser.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)}; kept nowhere")
+    parser.add_argument("--update", action="store_true", help="keep the last run's other models")
     parser.add_argument("--cache", type=Path, default=ROOT / "out" / "bench_channels")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--peers-python", default=sys.executable, help="where they are installed")
@@ -341,16 +342,24 @@ def main() -> None:
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     whole = not (given.quick or given.models)
-    rows = bench_latency(given)
-    rows += bench_chains(QUICK_CHAINS if given.quick else CHAINS, given)
+    rows = kept_but(given.models) if given.update else []
+    if not given.update:
+        rows += bench_latency(given)
+        rows += bench_chains(QUICK_CHAINS if given.quick else CHAINS, given)
     for name in given.models or (QUICK if given.quick else (*CLASSIFIERS, *OTHERS)):
         rows += bench_model(name, given)
-        if whole:
+        if whole or given.update:
             keep(rows)  # it takes hours: what is done stays, should it be stopped
     print(table(rows))
     short = missed(rows)
     print("\n".join(["", *short]) if short else "\nEvery bar is met.")
     sys.exit(bool(short))
+
+
+def kept_but(names: Sequence[str]) -> list[Row]:
+    """The last full run's rows without those of some models."""
+    rows: list[Row] = json.loads((RESULTS / "channels.json").read_text())["rows"]
+    return [row for row in rows if row["experiment"].rpartition(" ")[0] not in names]
 
 
 def keep(rows: list[Row]) -> None:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from bench_channels import CLASSIFIERS, call, exported
 from quantize_jobs import METHODS, THREADS, single
+from quantize_table import missed, table
 
 from deploypipe.core.files import write_text
 from deploypipe.graph.files import load, save
@@ -195,6 +196,10 @@ def main() -> None:
                 "rows": rows,
             }
             write_text(RESULTS / "quantize.json", json.dumps(text, indent=1) + "\n")
+    print(table(rows))
+    short = missed(rows)
+    print("\n".join(short or ["Every bar is met."]))
+    sys.exit(bool(short))
 
 
 if __name__ == "__main__":

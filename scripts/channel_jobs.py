@@ -31,6 +31,7 @@ def deploypipe(given: argparse.Namespace, prove: bool = True) -> Facts:
     outcome = DropDeadChannels(prove=prove).call(model)
     passed = time.perf_counter() - started
     outcome.evidence.clear()  # who keeps it writes it before the model, not beside it
+    del model
     save(outcome.model, given.after)
     return {"seconds": time.perf_counter() - began, "pass_seconds": passed}
 

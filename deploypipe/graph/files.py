@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -80,6 +81,8 @@ def save(model: ir.Model, path: Path, largest_file: int = LARGEST_FILE) -> None:
         UserError: the place cannot be written to.
     """
     path = Path(path)
+    # Graphs are cycles: weights that a pass replaced are held until the collector comes by.
+    gc.collect()
     with writing(path) as temporary:
         if weight_bytes(model) <= largest_file:
             temporary.write_bytes(to_bytes(model))

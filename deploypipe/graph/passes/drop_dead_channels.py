@@ -104,13 +104,13 @@ class DropDeadChannels(GraphPass):
     def _cut(
         self, model: ir.Model, inner: bool, frozen: Collection[int] = ()
     ) -> tuple[Outcome, bool]:
-        """Cut every reader's own copy of a shared weight, if the copies come out alike.
+        """Cut every reader's own copy of a shared weight; those that come out alike are one again.
 
-        Where the copies would make the model larger, those that differ are cut together instead.
+        Where copies differ, they are also cut together, and the smaller of both models stays.
         """
         before, together = model.clone(), set[str]()
         outcome, ambiguous, torn = self._cut_once(model, inner, frozen, together)
-        while torn - together and weight_bytes(model) > weight_bytes(before):
+        while torn - together:
             together |= torn
             other = before.clone()
             second, _, torn = self._cut_once(other, inner, frozen, together)
