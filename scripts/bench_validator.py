@@ -140,15 +140,15 @@ def naive_ratio(pair: tuple[Path, Path], target: Cpu) -> float:
 
 
 @contextmanager
-def neighbour(busy: bool) -> Iterator[None]:
+def neighbour(busy: bool) -> Iterator[subprocess.Popen[bytes] | None]:
     """A process that keeps one core busy, or none."""
     if not busy:
-        yield
+        yield None
         return
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-c", BUSY], env=environment)
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()

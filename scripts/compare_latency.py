@@ -17,7 +17,7 @@ from deploypipe.core.errors import DeploypipeError
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("candidate", type=Path)
 parser.add_argument("baseline", type=Path)
-parser.add_argument("--seconds", type=float, default=30)
+parser.add_argument("--seconds", type=float, help="default: 10 for a model below 1 ms, else more")
 given = parser.parse_args()
 
 try:
@@ -25,5 +25,6 @@ try:
 except DeploypipeError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
-print(f"{found['answer']}: {found['ratio']:.3f} of the time; {found['why']}")
-sys.exit({"not slower": 0, "slower": 1}.get(found["answer"], 3))
+ratio = f"{found['ratio']:.3f} of the time; " if "ratio" in found else ""
+print(f"{found['answer']}: {ratio}{found['why']}")
+sys.exit({"not slower": 0, "slower": 1, "crashed": 1}.get(found["answer"], 3))

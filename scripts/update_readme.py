@@ -10,8 +10,11 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
+import bench_calibration
 import channel_table
+import quantize_table
 from bench_recipes import table
 
 from deploypipe.core.files import write_text
@@ -20,13 +23,22 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "scripts" / "results"
 
 
+def rows_of(name: str) -> list[dict[str, Any]]:
+    """What the last full run of a bench kept."""
+    rows: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+    return rows
+
+
 def block(name: str) -> str:
     """The text between the markers of a block."""
     if name == "recipes":
-        files = (RESULTS / "recipes_digits.json", RESULTS / "recipes_cifar10.json")
-        return table([row for file in files for row in json.loads(file.read_text())["rows"]])
+        return table([*rows_of("recipes_digits"), *rows_of("recipes_cifar10")])
     if name == "channels":
-        return channel_table.table(json.loads((RESULTS / "channels.json").read_text())["rows"])
+        return channel_table.table(rows_of("channels"))
+    if name == "quantize":
+        return quantize_table.table(rows_of("quantize")).strip()
+    if name == "calibration":
+        return bench_calibration.table(rows_of("calibration"))
     experiment = {"demo": "digits", "cifar": "cifar10"}[name]
     printed = (RESULTS / f"recipes_{experiment}.txt").read_text()
     lines = [line.rstrip() for line in printed.strip().splitlines()]

@@ -114,7 +114,8 @@ class Optimize(Stage):
         last = run_passes(model, FINISH, rounds=1)
         changes = first.changes + more.changes + last.changes
         refusals = (more.refusals if also else first.refusals) + last.refusals
-        return Outcome(model, True, changes, refusals)
+        evidence = first.evidence + more.evidence + last.evidence
+        return Outcome(model, True, changes, refusals, evidence)
 
     def _check_removals(
         self, outcome: Outcome, checks: Sequence[Mapping[str, np.ndarray]], target: Target
