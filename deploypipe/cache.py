@@ -34,6 +34,7 @@ from deploypipe.core.local_imports import own_files
 from deploypipe.data import Source
 from deploypipe.runtime import TARGETS, Target, host
 from deploypipe.stages import STAGES, Desk, Stage
+from deploypipe.validate import Metric
 from deploypipe.validate.verdict import Outcome
 
 PACKAGES = ("deploypipe", "onnxruntime", "onnxruntime-gpu", "onnx")
@@ -208,8 +209,14 @@ def _plugins(thing: object) -> set[str]:
         return set()
     own = cls.__module__.partition(".")[0] == __package__
     file = None if own else inspect.getsourcefile(cls)
-    found = set(map(sha256_file, own_files(Path(file)))) if file else set()
+    files = [*(own_files(Path(file)) if file else []), *_named_files(thing)]
+    found = set(map(sha256_file, files))
     return found | _plugins([getattr(thing, name) for name in options.model_of(cls).model_fields])
+
+
+def _named_files(thing: object) -> list[Path]:
+    """Files of the user's that an option names: the function of a metric."""
+    return thing.files() if isinstance(thing, Metric) else []
 
 
 def _undecided(artifact: Artifact) -> bool:

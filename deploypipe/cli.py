@@ -12,11 +12,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deploypipe.core.errors import DeploypipeError, UserError
+from deploypipe import arguments
+from deploypipe.core.errors import DeploypipeError
 
 app = typer.Typer(
     name="deploypipe",
@@ -178,7 +179,7 @@ def export(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    shapes = dict(_shape(text) for text in shape or [])
+    shapes = dict(arguments.shape(text) for text in shape or [])
     settings = _settings(data, None, "cpu", None)
     _show(
         verbs.export_model(source, output, settings, weights=weights, shapes=shapes),
@@ -227,7 +228,7 @@ def quantize(
     target: TargetName = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Static int8, calibrated on samples; what is not faster for it stays float."""
+    """Static int8 where it is faster, calibrated on samples."""
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
@@ -239,8 +240,7 @@ def quantize(
 
 @app.command()
 def validate(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE.onnx")],
-    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE.onnx")],
+    files: Annotated[list[Path], typer.Argument(metavar="REFERENCE.onnx CANDIDATE.onnx")],
     data: Data = None,
     samples: Samples = None,
     budget: Annotated[
@@ -248,45 +248,107 @@ def validate(
     ] = None,
     metric: Annotated[str | None, typer.Option(help="See: deploypipe list metric")] = None,
     seconds: Annotated[float, typer.Option(help="About how long to measure latency.")] = 40.0,
+    records: Annotated[
+        Path | None, typer.Option(help="Keep both models' answers, sample by sample (.npz).")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only part I of N; writes --records.")
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="The files are the records of all parts: judge them.")
+    ] = False,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier report or records; other samples: undecided.")
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Layer by layer; which in float would restore it.")
+    ] = False,
+    names: Annotated[
+        Path | None, typer.Option(help="JSON: tensor of REFERENCE -> of CANDIDATE.")
+    ] = None,
     target: TargetName = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy and latency of two files, and the verdict."""
+    limits, settings = arguments.budget(budget), _settings(data, samples, target, threads)
+    options: dict[str, Any] = {"metric": metric} if metric else {}
+    if merge:
+        _merged(files, as_json, budget=limits, baseline=baseline, metric=metric)
+    reference, candidate = arguments.two(files, "REFERENCE.onnx CANDIDATE.onnx")
+    if layers:
+        _layers(reference, candidate, settings, names, options, as_json)
+    if shard is not None:
+        part = {"shard": arguments.shard(shard), "out": arguments.needed(records, "--records")}
+        _shard((reference, candidate), settings, part, options, as_json)
     from deploypipe import verbs
+
+    options |= {"seconds": seconds}
+    kept = {"records": records, "baseline": baseline}
+    found = verbs.validate_models(reference, candidate, settings, limits, options, **kept)
+    _judged(found, candidate.name, as_json)
+
+
+def _merged(files: list[Path], as_json: bool, **how: Any) -> NoReturn:
+    from deploypipe.shards import merge_records
+
+    _judged(merge_records(files, **how), "merged records", as_json)
+
+
+def _layers(
+    reference: Path, candidate: Path, settings: Any, names: Path | None, how: Any, as_json: bool
+) -> NoReturn:
+    from deploypipe.layers import compare_layer_files, read_names
+    from deploypipe.report.layers import layers_table
+
+    given = None if names is None else read_names(names)
+    found = compare_layer_files(reference, candidate, settings, names=given, options=how)
+    _show(found, as_json, layers_table)
+    raise typer.Exit(0)
+
+
+def _shard(
+    files: tuple[Path, Path], settings: Any, part: dict[str, Any], options: Any, as_json: bool
+) -> NoReturn:
+    from deploypipe.report.tables import key_table
+    from deploypipe.shards import record_shard
+
+    _show(record_shard(*files, settings, options=options, **part), as_json, key_table)
+    raise typer.Exit(0)
+
+
+def _judged(found: Any, name: str, as_json: bool) -> NoReturn:
     from deploypipe.report import render_terminal
 
-    found = verbs.validate_models(
-        reference,
-        candidate,
-        _settings(data, samples, target, threads),
-        dict(_limit(text) for text in budget.split(",")) if budget else {},
-        {"seconds": seconds} | ({"metric": metric} if metric else {}),
-    )
-    report = {"version": 1, "name": candidate.name, **found}
-    _show(report, as_json, render_terminal)
+    _show({"version": 1, "name": name, **found}, as_json, render_terminal)
     raise typer.Exit({"FAIL": 1, "UNDECIDED": 3}.get(found["verdict"]["outcome"], 0))
 
 
 @app.command()
 def bench(
-    candidate: Annotated[Path, typer.Argument(metavar="A.onnx")],
-    baseline: Annotated[Path | None, typer.Argument(metavar="[B.onnx]")] = None,
+    candidate: Annotated[
+        Path, typer.Argument(metavar="CANDIDATE", help="MODEL.onnx, or FILE.py:FUNCTION")
+    ],
+    baseline: Annotated[Path | None, typer.Argument(metavar="[BASELINE]")] = None,
     batch: Annotated[int, typer.Option(help="Samples a call.", min=1)] = 1,
-    margin: Annotated[str, typer.Option(help="How much slower A may be than B.")] = "5%",
+    margin: Annotated[str, typer.Option(help="How much slower CANDIDATE may be.")] = "5%",
     seconds: Annotated[
-        float, typer.Option(help="About how long to measure.", min=0.01, clamp=False)
-    ] = 30.0,
+        float | None,
+        typer.Option(help="At most about so long; default: 10 or more, by the model.", min=0.01),
+    ] = None,
     data: Data = None,
     target: TargetName = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Latency of A; with B, whether A is not slower than B."""
+    """Latency of a model; is it slower than a baseline?
+
+    Exit codes: 0 not slower than the margin allows, 1 slower (or crashed), 3 undecided.
+    """
     from deploypipe import verbs
     from deploypipe.report.tables import bench_table
 
-    allowed = _percent(margin)
+    allowed = arguments.percent(margin)
     found = verbs.bench_models(
         [candidate, *([baseline] if baseline else [])],
         _settings(data, None, target, threads),
@@ -295,7 +357,7 @@ def bench(
         margin=allowed,
     )
     _show(found, as_json, bench_table)
-    raise typer.Exit({"slower": 1, "undecided": 3}.get(found.get("answer", ""), 0))
+    raise typer.Exit({"slower": 1, "crashed": 1, "undecided": 3}.get(found.get("answer", ""), 0))
 
 
 @app.command()
@@ -344,7 +406,7 @@ def verify_channels(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    bound = dict(_named_size(text) for text in sizes or [])
+    bound = dict(arguments.named_size(text) for text in sizes or [])
     _show(verbs.verify_channels(before, after, certificate, bound), as_json, key_table)
 
 
@@ -377,42 +439,6 @@ def _show(found: Any, as_json: bool, table: Callable[[Any], Any], last: str = ""
     console.print(table(found))
     if last:
         console.print(last, markup=False, highlight=False)
-
-
-def _shape(text: str) -> tuple[str, list[int]]:
-    name, _, sizes = text.partition("=")
-    try:
-        shape = [int(size) for size in sizes.split(",")]
-    except ValueError:
-        shape = [0]
-    if not name or min(shape) < 1:
-        raise UserError(f"expected NAME=3,32,32, got {text!r}", where="--input")
-    return name, shape
-
-
-def _named_size(text: str) -> tuple[str, int]:
-    name, _, size = text.partition("=")
-    if not name or not size.isdecimal() or int(size) < 1:
-        raise UserError(f"expected NAME=N, got {text!r}", where="--size")
-    return name, int(size)
-
-
-def _limit(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        return name.strip(), float(value)
-    except ValueError:
-        raise UserError(f"expected NAME=NUMBER, got {text!r}", where="--budget") from None
-
-
-def _percent(text: str) -> float:
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise UserError(f"expected a share such as 5%, got {text!r}", where="--margin") from None
-    if not 0 <= value < 1:
-        raise UserError(f"expected a share from 0% to 100%, got {text!r}", where="--margin")
-    return value
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@
     def test_deployable(latency, accuracy):
         latency.compare("candidate.onnx", "baseline.onnx").faster_than(1.5)
         accuracy.compare("candidate.onnx", "baseline.onnx", data="npz:val.npz").within("1.0 points")
+        latency.compare("candidate.onnx").within("5%")      # against the baseline that was kept
 
-A claim passes, fails, or is undecided: a warning, and a failure with ``--deploypipe-strict``.  This
-file is imported by every run of pytest, so that all that is heavy is imported when it is used.
+A claim passes, fails, or is undecided: a warning, and a failure with ``--deploypipe-strict``.
+Baselines are models, kept with ``--deploypipe-update`` in the folder ``.deploypipe`` beside a history
+of all claims.  This file is imported by every run of pytest, so that all that is heavy is imported
+when it is used.
 """
 
 from __future__ import annotations
@@ -15,17 +18,21 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from deploypipe.runtime import Target
+    from deploypipe.data import Split
+    from deploypipe.runtime import Feeds, Target
     from deploypipe.validate.accuracy import AccuracyComparison
+    from deploypipe.validate.experiment import Experiment
     from deploypipe.validate.latency import LatencyComparison
-    from deploypipe.validate.records import Records, Samples
-    from deploypipe.validate.verdict import Check
+    from deploypipe.validate.records import Records
+    from deploypipe.validate.verdict import Check, Side
+    from deploypipe.validate.workers import Crash
 
 PROPERTY = "deploypipe"
 """Name of the property of a test's report that carries a check; it reaches JUnit XML and xdist."""
@@ -33,6 +40,10 @@ PROPERTY = "deploypipe"
 
 class UndecidedWarning(UserWarning):
     """A claim that the measurement can neither prove nor refute."""
+
+
+class DriftWarning(UserWarning):
+    """A latency that has left the range of its last runs, whatever its test says."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,9 +56,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--deploypipe-seconds",
         type=float,
-        default=60.0,
         metavar="S",
-        help="budget of time of one latency comparison (default: 60)",
+        help="longest time for one latency claim (default: 10 for a model below 1 ms, else more)",
+    )
+    group.addoption(
+        "--deploypipe-update",
+        action="store_true",
+        help="keep the candidates of claims without a reference as their new baselines",
+    )
+    group.addoption(
+        "--deploypipe-folder",
+        metavar="DIR",
+        help="where baselines and the history of claims are kept (default: ROOTDIR/.deploypipe)",
     )
 
 
@@ -68,57 +88,93 @@ class Latency:
     """The fixture ``latency``."""
 
     claims: _Claims
-    seconds: float
+    seconds: float | None
 
     def compare(
         self,
-        candidate: str | Path,
-        reference: str | Path,
+        candidate: object,
+        reference: object = None,
         *,
+        baseline: str | None = None,
         target: object = "cpu",
         data: object = None,
+        feeds: Sequence[Feeds] | None = None,
         batch: int = 1,
         shapes: Mapping[str, Sequence[int]] | None = None,
         rounds: int = 5,
+        seed: int = 0,
     ) -> LatencyClaim:
-        """Time both in turns, on random inputs unless ``data`` (a SPEC) is given."""
+        """Time both in turns, on random inputs unless ``data`` (a SPEC) or ``feeds`` are given.
+
+        Both are ONNX files, or ``FILE.py:FUNCTION``, and run in fresh processes; or torch modules or
+        other callables, which run in this one.  Without a ``reference`` it is the baseline that was
+        kept for this test, or under the name ``baseline``.  A claim is looked at after ``rounds``
+        processes, twice and four times as many.
+        """
         from deploypipe.validate.alone import alone
-        from deploypipe.validate.files import compare_file_latency
-        from deploypipe.validate.interleave import Pace
+        from deploypipe.validate.baseline_store import machine
+        from deploypipe.validate.experiment import Plan
+        from deploypipe.validate.file_experiment import experiment_on
+        from deploypipe.validate.looks import Looks
+        from deploypipe.validate.workers import Crash
 
-        samples = None if data is None else _samples(data, None)
+        built = _target(target)
+        if reference is None:
+            reference = self.claims.baseline(baseline, candidate, environment=machine(built))
+        if isinstance(reference, _Pending):
+            return LatencyClaim(reference, self.claims)
+        how: dict[str, Any] = {"feeds": feeds, "batch": batch, "shapes": shapes, "seed": seed}
+        how["samples"] = None if data is None else _samples(data, None)
+        how["plan"] = Plan(Looks.after(rounds), self.seconds)
         with alone():
-            comparison = compare_file_latency(
-                Path(reference),
-                Path(candidate),
-                _target(target),
-                samples=samples,
-                batch=batch,
-                shapes=shapes,
-                pace=Pace(rounds, budget_seconds=self.seconds),
-            )
-        return LatencyClaim(comparison, self.claims)
+            try:
+                experiment = experiment_on(reference, candidate, built, **how)
+            except Crash as crash:
+                return LatencyClaim(crash, self.claims)
+        return LatencyClaim(experiment, self.claims)
 
 
-@dataclass(frozen=True)
+@dataclass
 class LatencyClaim:
-    """A measured pair; each method is a claim about it."""
+    """A pair under measurement, which goes on for as long as a claim about it is open."""
 
-    comparison: LatencyComparison
+    measured: Experiment | Crash | _Pending
     claims: _Claims
+
+    @property
+    def comparison(self) -> LatencyComparison:
+        """What has been measured so far."""
+        from deploypipe.validate.alone import alone
+
+        if isinstance(self.measured, _Pending | Exception):
+            raise ValueError(f"nothing was measured: {self.measured}")
+        with alone():
+            return self.measured.comparison()
 
     def within(self, limit: str | float) -> None:
         """The candidate is at most ``"5%"`` slower than the reference."""
-        from deploypipe.validate.judge import speedup_check
-
-        share = _quantity(limit, "%") / 100
-        self.claims.settle(speedup_check(self.comparison, 1 / (1 + share), name="not slower"))
+        self._settle(1 / (1 + _quantity(limit, "%") / 100), "not slower")
 
     def faster_than(self, times: float) -> None:
-        """The candidate is at least ``times`` as fast as the reference."""
-        from deploypipe.validate.judge import speedup_check
+        """The candidate is at least ``times`` as fast as the reference: all of the interval is."""
+        self._settle(times, "speedup")
 
-        self.claims.settle(speedup_check(self.comparison, times))
+    def _settle(self, speedup: float, name: str) -> None:
+        from deploypipe.validate.alone import alone
+        from deploypipe.validate.judge_latency import speedup_check
+        from deploypipe.validate.workers import Crash
+
+        if isinstance(self.measured, _Pending):
+            self.claims.settle(self.measured.check(name, speedup, "x", "least"))
+            return
+        if not isinstance(self.measured, Crash):
+            with alone():
+                try:
+                    self.measured.decide(1 / speedup)
+                except Crash as crash:
+                    self.measured = crash
+        known = self.measured if isinstance(self.measured, Crash) else self.measured.comparison()
+        self.claims.settle(speedup_check(known, speedup, name), track=True)
 
 
 @dataclass(frozen=True)
@@ -130,21 +186,29 @@ class Accuracy:
     def compare(
         self,
         candidate: str | Path,
-        reference: str | Path,
+        reference: str | Path | None = None,
         *,
+        baseline: str | None = None,
         data: object,
         target: object = "cpu",
         metric: object = "top1",
         samples: int | None = None,
         batch: int = 64,
     ) -> AccuracyClaim:
-        """Score both on the same samples of ``data``, a SPEC such as ``npz:FILE``."""
+        """Score both on the same samples of ``data``, a SPEC such as ``npz:FILE``.
+
+        Without a ``reference`` it is the baseline that was kept for this test, or under the name
+        ``baseline``, if that was kept with the same samples.
+        """
         from deploypipe.validate import METRICS
         from deploypipe.validate.accuracy import compare_accuracy
 
-        scored = METRICS.build(metric, "metric")
-        records = _records(candidate, reference, data, target, samples, batch=batch, metric=scored)
-        return AccuracyClaim(compare_accuracy(*records), self.claims)
+        scored, split = METRICS.build(metric, "metric"), _samples(data, samples)
+        known = reference or self.claims.baseline(baseline, candidate, data=split.digest)
+        if isinstance(known, _Pending):
+            return AccuracyClaim(known, self.claims, scored.unit)
+        records = _records(candidate, known, split, target, batch=batch, metric=scored)
+        return AccuracyClaim(compare_accuracy(*records), self.claims, scored.unit)
 
     def agreement(
         self,
@@ -164,7 +228,8 @@ class Accuracy:
         from deploypipe.core.errors import UserError
         from deploypipe.validate.drift import measure_drift
 
-        records = _records(candidate, reference, data, target, samples, batch=batch, labelled=False)
+        split = _samples(data, samples)
+        records = _records(candidate, reference, split, target, batch=batch, labelled=False)
         share = measure_drift(*records).top1_agreement
         if share is None:
             raise UserError("agreement takes models with outputs [N, classes], two classes or more")
@@ -175,15 +240,26 @@ class Accuracy:
 class AccuracyClaim:
     """A measured pair; each method is a claim about it."""
 
-    comparison: AccuracyComparison
+    measured: AccuracyComparison | _Pending
     claims: _Claims
+    unit: str
+
+    @property
+    def comparison(self) -> AccuracyComparison:
+        """What was measured."""
+        if isinstance(self.measured, _Pending):
+            raise ValueError(f"nothing was measured: {self.measured.why}")
+        return self.measured
 
     def within(self, limit: str | float) -> None:
         """The candidate loses at most ``"1.0 points"``, or so many of the metric's units."""
         from deploypipe.validate.judge import accuracy_check
 
-        unit = self.comparison.unit
-        self.claims.settle(accuracy_check(self.comparison, _quantity(limit, unit)))
+        most = _quantity(limit, self.unit)
+        if isinstance(self.measured, _Pending):
+            self.claims.settle(self.measured.check("accuracy drop", most, self.unit, "most"))
+        else:
+            self.claims.settle(accuracy_check(self.measured, most))
 
 
 @dataclass(frozen=True)
@@ -202,25 +278,88 @@ class AgreementClaim:
 
 
 @dataclass(frozen=True)
+class _Pending:
+    """Why there is nothing to compare with; ``kept`` where the candidate has become the baseline."""
+
+    why: str
+    kept: bool = False
+
+    def check(self, name: str, limit: float, unit: str, side: Side) -> Check:
+        from deploypipe.validate.verdict import Check, Outcome
+
+        outcome = Outcome.PASS if self.kept else Outcome.UNDECIDED
+        return Check(name, None, None, None, limit, unit, outcome, self.why, side)
+
+
+@dataclass(frozen=True)
 class _Claims:
-    """Where claims end: the running test and its report."""
+    """Where claims end: the running test, its report, and the folder beside the tests."""
 
     request: pytest.FixtureRequest
 
-    def settle(self, check: Check) -> None:
-        """Note a check; fail the test or warn as its outcome says."""
-        node = self.request.node
-        node.user_properties.append((PROPERTY, json.dumps(check.to_json())))
-        text = f"{check.name}: {_measured(check.to_json())}: {check.why}"
-        strict = self.request.config.getoption("--deploypipe-strict")
-        if check.outcome == "FAIL" or (check.outcome == "UNDECIDED" and strict):
-            pytest.fail(f"{check.outcome}: {text}", pytrace=False)
+    def option(self, name: str) -> Any:
+        return self.request.config.getoption(f"--deploypipe-{name}")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.option("folder") or self.request.config.rootpath / ".deploypipe")
+
+    def baseline(
+        self,
+        name: str | None,
+        candidate: object,
+        *,
+        environment: Mapping[str, Any] | None = None,
+        data: str | None = None,
+    ) -> Path | _Pending:
+        """The kept model to compare with, if it is of this machine and these samples."""
+        from deploypipe.validate.baseline_store import Baselines, changed
+
+        store, name = Baselines(self.folder), name or self.request.node.nodeid
+        if self.option("update"):
+            store.keep(name, Path(str(candidate)), environment or {}, data)
+            return _Pending(f"{candidate} is now the baseline '{name}'", kept=True)
+        found = store.find(name)
+        if found is None:
+            return _Pending(f"there is no baseline '{name}'; keep one with --deploypipe-update")
+        told = changed(found, environment, data)
+        return _Pending(f"{told}; keep a new one with --deploypipe-update") if told else found.model
+
+    def settle(self, check: Check, track: bool = False) -> None:
+        """Note a check, in the history too; fail the test or warn as its outcome says.
+
+        ``track`` has an alarm look at the values of earlier runs.
+        """
+        node, told = self.request.node, check.to_json()
+        alarm = self._remember(told, track)
+        node.user_properties.append((PROPERTY, json.dumps({**told, "drift": alarm})))
+        text = f"{_measured(told)}: {check.why}"
+        node.user_properties.append((f"{PROPERTY}.{check.name}", f"{check.outcome} {text}"))
+        if alarm:
+            warnings.warn(DriftWarning(f"{check.name}: {alarm}"), stacklevel=3)
+        if check.outcome == "FAIL" or (check.outcome == "UNDECIDED" and self.option("strict")):
+            pytest.fail(f"{check.outcome}: {check.name}: {text}", pytrace=False)
         if check.outcome == "UNDECIDED":
-            warnings.warn(UndecidedWarning(text), stacklevel=3)
+            warnings.warn(UndecidedWarning(f"{check.name}: {text}"), stacklevel=3)
+
+    def _remember(self, told: Mapping[str, Any], track: bool) -> str | None:
+        """Add a line to the history; the alarm, if there is one."""
+        from deploypipe.core.files import digest_json
+        from deploypipe.runtime import host
+        from deploypipe.validate.history import append, drift_alarm, past
+
+        file = self.folder / "history.jsonl"
+        same = {"test": self.request.node.nodeid, "name": told["name"], "host": None}
+        same["host"] = digest_json(host())[:12]
+        values = past(file, **same) if track and told["measured"] is not None else []
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        keys = ("outcome", "measured", "low", "high", "limit", "unit", "why")
+        append(file, {"time": now, **same, **{key: told[key] for key in keys}})
+        return drift_alarm(values, told["measured"]) if values else None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """A line for every claim of the run."""
+    """A line for every claim of the run, and one for every alarm."""
     rows = list(_rows(terminalreporter.stats))
     if not rows:
         return
@@ -240,7 +379,8 @@ def _rows(stats: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str, str, s
         for name, value in getattr(report, "user_properties", ()):
             if name == PROPERTY and report.when == "call":
                 check = json.loads(value)
-                yield report.nodeid, check["outcome"], check["name"], _measured(check)
+                told = _measured(check) + (f"; drift: {check['drift']}" if check["drift"] else "")
+                yield report.nodeid, check["outcome"], check["name"], told
 
 
 def _measured(check: Mapping[str, Any]) -> str:
@@ -270,21 +410,15 @@ def _target(spec: object) -> Target:
     return TARGETS.build(spec, "target")
 
 
-def _samples(spec: object, count: int | None) -> Samples:
+def _samples(spec: object, count: int | None) -> Split:
     from deploypipe.data import open_samples
 
     return open_samples(spec, samples=count, where="data").split("validation")
 
 
 def _records(
-    candidate: str | Path,
-    reference: str | Path,
-    data: object,
-    target: object,
-    samples: int | None,
-    **how: Any,
+    candidate: str | Path, reference: str | Path, samples: Split, target: object, **how: Any
 ) -> tuple[Records, Records]:
     from deploypipe.validate.files import record_files
 
-    files = Path(reference), Path(candidate)
-    return record_files(*files, _target(target), _samples(data, samples), **how)
+    return record_files(Path(reference), Path(candidate), _target(target), samples, **how)

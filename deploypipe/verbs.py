@@ -37,12 +37,19 @@ from deploypipe.runtime import TARGETS, Target
 from deploypipe.stages import STAGES, Desk, Stage
 from deploypipe.stages._batch import batch_of
 from deploypipe.stages.bundle import Bundle
+from deploypipe.stages.validate import RECORDS
+from deploypipe.validate.alone import alone
+from deploypipe.validate.experiment import Plan
 from deploypipe.validate.feeds import random_feeds, sample_feeds
-from deploypipe.validate.files import compare_file_latency, opener
+from deploypipe.validate.files import compare_file_latency
 from deploypipe.validate.interleave import Pace
-from deploypipe.validate.judge import speedup_check
+from deploypipe.validate.judge_latency import decision_of, speedup_check
 from deploypipe.validate.latency import time_many
+from deploypipe.validate.looks import Looks
+from deploypipe.validate.same_samples import data_digest, judged_against
+from deploypipe.validate.subject import is_code, opener_of
 from deploypipe.validate.verdict import Budget, Outcome
+from deploypipe.validate.workers import Crash
 from deploypipe.witness.check import check_channels
 
 
@@ -99,6 +106,10 @@ class Settings:
         """The target, from its spec."""
         return TARGETS.build(self.target, "--target")
 
+    def desk(self, data: Data) -> Desk:
+        """What a stage leans on; it has nowhere to write yet, and no reference."""
+        return Desk(Path(), data, None, self.open_target(), 0, self.progress or Silent())
+
 
 def optimize_model(
     file: Path,
@@ -147,7 +158,7 @@ def quantize_model(
     stage = STAGES.build({"quantize": dict(options or {})}, "")
     stage.work(data)
     _apart(file, out)
-    made = _one_stage(stage, _onnx(file), out, data, settings)
+    made = _one_stage(stage, onnx_artifact(file), out, data, settings)
     return {
         "output": str(out),
         "bytes": {"before": _bytes(file), "after": _bytes(out)},
@@ -164,27 +175,37 @@ def validate_models(
     settings: Settings,
     budget: Mapping[str, float] | None = None,
     options: Mapping[str, Json] | None = None,
+    records: Path | None = None,
+    baseline: Path | None = None,
 ) -> Json:
     """Compare two files: accuracy, latency, drift, verdict; the sections of a report.
 
     ``data.notes`` say so, to the progress as well, where calibration has the same samples.
+    ``records`` is where to keep what both answered, sample by sample.  ``baseline`` is a report or
+    records of an earlier comparison: with other samples than then the verdict is undecided.
     """
     limits = check(Budget, dict(budget or {}), "--budget")
+    before = None if baseline is None else data_digest(baseline)
     data = settings.need_data()
     stage = STAGES.build({"validate": dict(options or {})}, "")
     stage.work(data)
-    desk = _desk(data, settings)
+    desk = settings.desk(data)
     with tempfile.TemporaryDirectory() as folder:
         desk = replace(
             desk,
             out=Path(folder),
-            reference=_onnx(reference, "reference"),
+            reference=onnx_artifact(reference, "reference"),
             budget=limits.model_dump(mode="json"),
         )
-        made = stage.run(_onnx(candidate, "candidate"), desk)
+        made = stage.run(onnx_artifact(candidate, "candidate"), desk)
+        kept = Path(folder) / RECORDS
+        if records is not None and kept.is_file():  # a candidate that crashed has answered nothing
+            with writing(records) as temporary:
+                shutil.copyfile(kept, temporary)
     for note in data.notes:
         desk.progress.say(f"data: {note}")
-    return {"data": data.describe(), **made.notes}
+    found = {"data": data.describe(), **made.notes}
+    return found if before is None else judged_against(before, found)
 
 
 def bench_models(
@@ -193,33 +214,62 @@ def bench_models(
     *,
     batch: int = 1,
     rounds: int = 5,
-    seconds: float = 30,
+    seconds: float | None = None,
     margin: float = 0.05,
 ) -> Json:
-    """Latency of one file; of two, whether the first is at most ``margin`` slower than the second.
+    """Latency of one model; of two, whether the first is at most ``margin`` slower than the second.
 
-    The answer is ``not slower``, ``slower`` or ``undecided``, by the interval of their ratio.
+    A model is an ONNX file, or ``FILE.py:FUNCTION``, which builds a torch module or another
+    callable.  The answer is ``not slower``, ``slower``, ``undecided``, or ``crashed`` where the
+    first one ends its process.  It is looked for after ``rounds`` fresh processes, twice and four
+    times as many, for at most about ``seconds``: 10 for a model below 1 ms, more for slower ones.
     """
     target, data = settings.open_target(), settings.open_data()
     samples = data.split("validation") if data else None
-    how: dict[str, Any] = {"pace": Pace(rounds, budget_seconds=seconds)}
-    how["progress"] = settings.progress
-    found: dict[str, Json] = {"files": [str(_onnx(file).path) for file in files]}
+    found: dict[str, Json] = {"files": [_subject(file) for file in files]}
     if len(files) == 2:
-        candidate, baseline = files
-        latency = compare_file_latency(
-            baseline, candidate, target, samples=samples, batch=batch, **how
-        )
-        check = speedup_check(latency, 1 / (1 + margin), name="not slower")
-        answers = {Outcome.PASS: "not slower", Outcome.FAIL: "slower"}
-        answer = answers.get(check.outcome, "undecided")
-        return {**found, "margin": margin, "answer": answer, "why": check.why, **latency.to_json()}
-    with target.open(files[0]) as session:
-        specs = session.inputs
+        plan = Plan(Looks.after(rounds), seconds)
+        return {
+            **found,
+            "margin": margin,
+            **_bench_two(files, settings, plan, samples, batch, margin),
+        }
+    openers = {"model": opener_of(found["files"][0], target)}
+    with openers["model"]() as session:
+        specs = getattr(session, "inputs", ())
     size = fixed_batch(specs) or batch
     feeds = sample_feeds(samples, size) if samples else random_feeds(specs, batch=size)
-    timing = time_many({"model": opener(target, files[0])}, feeds, **how)["model"]
+    pace = Pace(rounds, budget_seconds=seconds or 30.0)
+    with alone():
+        timing = time_many(openers, feeds, pace, progress=settings.progress)["model"]
     return {**found, **timing.to_json()}
+
+
+def _bench_two(
+    files: Sequence[Path],
+    settings: Settings,
+    plan: Plan,
+    samples: Split | None,
+    batch: int,
+    margin: float,
+) -> dict[str, Json]:
+    (candidate, baseline), limit = files, 1 / (1 + margin)
+    how: dict[str, Any] = {"samples": samples, "batch": batch, "progress": settings.progress}
+    how |= {"plan": plan, "speedups": [limit]}
+    try:
+        latency = compare_file_latency(baseline, candidate, settings.open_target(), **how)
+    except Crash as crash:
+        check = speedup_check(crash, limit)
+        answer = "crashed" if check.outcome is Outcome.FAIL else "undecided"
+        return {"answer": answer, "why": check.why}
+    check, decision = speedup_check(latency, limit), decision_of(latency, limit)
+    answer = {Outcome.PASS: "not slower", Outcome.FAIL: "slower"}.get(check.outcome, "undecided")
+    told = {"decision": decision.to_json()} if decision else {}
+    return {"answer": answer, "why": check.why, **latency.to_json(), **told}
+
+
+def _subject(file: Path) -> str:
+    return str(file) if is_code(file) else str(onnx_artifact(file).path)
 
 
 def export_model(
@@ -269,7 +319,7 @@ def _export(
     source: Stage, stage: Stage, out: Path, data: Data, settings: Settings
 ) -> dict[str, Json]:
     with tempfile.TemporaryDirectory() as folder:
-        desk = replace(_desk(data, settings), out=Path(folder))
+        desk = replace(settings.desk(data), out=Path(folder))
         made = source.run(Artifact(Kind.TORCH, Path(), "nothing"), desk)
         notes = _one_stage(stage, made, out, data, settings)
     return {"output": str(out), "bytes": _bytes(out), **notes}
@@ -306,8 +356,8 @@ def inspect_model(file: Path, settings: Settings) -> Json:
 
 def pack_model(file: Path, out: Path, settings: Settings, name: str | None = None) -> Json:
     """Bundle a model with golden answers on the samples; it carries no verdict."""
-    desk = replace(_desk(settings.need_data(), settings), name=name or file.stem)
-    pack(file, out, Bundle().content(_onnx(file), desk))
+    desk = replace(settings.desk(settings.need_data()), name=name or file.stem)
+    pack(file, out, Bundle().content(onnx_artifact(file), desk))
     return {"output": str(out)}
 
 
@@ -329,7 +379,7 @@ def _one_stage(
 ) -> dict[str, Json]:
     """Run a stage beside the output and move what it made into place."""
     with tempfile.TemporaryDirectory() as folder:
-        made = stage.run(source, replace(_desk(data, settings), out=Path(folder)))
+        made = stage.run(source, replace(settings.desk(data), out=Path(folder)))
         extra = [file for file in made.path.parent.iterdir() if file != made.path]
         if extra:  # external data are named after the model's file
             save(load(made.path), out)
@@ -339,12 +389,12 @@ def _one_stage(
     return dict(made.notes)
 
 
-def _desk(data: Data, settings: Settings) -> Desk:
-    progress = settings.progress or Silent()
-    return Desk(Path(), data, None, settings.open_target(), 0, progress)
+def onnx_artifact(file: Path, made_by: str = "file") -> Artifact:
+    """A model's file as an artifact.
 
-
-def _onnx(file: Path, made_by: str = "file") -> Artifact:
+    Raises:
+        UserError: there is no such file.
+    """
     if not Path(file).is_file():
         raise UserError("no such model file", where=str(file))
     return Artifact.of(Kind.ONNX, Path(file), made_by, data=data_files(Path(file)).values())

@@ -25,6 +25,7 @@ LEVELS = [
     {"cache"},
     {"pipeline"},
     {"estimate", "doctor", "catalogue", "verbs"},
+    {"shards", "layers", "arguments"},
     {"cli", "pytest_plugin", "deploypipe"},
 ]
 """A room imports only what stands before it."""

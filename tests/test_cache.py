@@ -24,6 +24,7 @@ from deploypipe.data import Preprocess, Split
 from deploypipe.runtime import host
 from deploypipe.runtime.targets.cpu import Cpu
 from deploypipe.stages import Desk, Stage
+from deploypipe.validate import METRICS
 
 
 @dataclass(frozen=True)
@@ -444,3 +445,13 @@ def test_a_place_that_cannot_be_written_is_explained(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(UserError, match="cannot write: the file system is read-only"):
         Cache(tmp_path / "out").__enter__()
+
+
+def test_the_function_of_a_metric_is_part_of_the_key(tmp_path):
+    file = tmp_path / "own.py"
+    keys = []
+    for body in ("return outputs[:, 0]", "return outputs[:, 1]"):
+        file.write_text(f"def judge(outputs, labels):\n    {body}\n")
+        keys.append(caches._plugins(METRICS.build(f"python:{file}:judge")))
+    assert len(keys[0]) == len(keys[1]) == 1
+    assert keys[0] != keys[1]

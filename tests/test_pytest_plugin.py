@@ -1,6 +1,7 @@
 """The pytest plugin, as a user's own test suite sees it."""
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -190,3 +191,103 @@ def test_the_plugin_imports_nothing_heavy():
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert done.stdout.strip() == "[]"
+
+
+KEPT = """
+def test_deployable(latency):
+    latency.compare({candidate!r}, batch=64, rounds=3).within("900%")
+"""
+
+
+def test_a_claim_without_a_baseline_is_undecided_and_says_how_to_keep_one(suite):
+    result = suite(KEPT.format(candidate="short.onnx"))
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*there is no baseline*keep one with --deploypipe-update*"])
+    assert suite(KEPT.format(candidate="short.onnx"), "--deploypipe-strict").ret == 1
+
+
+def test_a_baseline_is_kept_and_run_again(suite, pytester):
+    kept = suite(KEPT.format(candidate="short.onnx"), "--deploypipe-update")
+    kept.assert_outcomes(passed=1)
+    kept.stdout.fnmatch_lines(["*test_deployable*PASS*not slower*"])
+    assert (pytester.path / ".deploypipe" / "baselines.json").is_file()
+    again = suite(KEPT.format(candidate="short.onnx"))
+    again.assert_outcomes(passed=1, warnings=again.parseoutcomes().get("warnings", 0))
+    again.stdout.fnmatch_lines(["*test_deployable*not slower*limit 0.1x*"])
+
+
+def test_a_baseline_of_another_machine_is_undecided_and_says_what_differs(suite, pytester):
+    suite(KEPT.format(candidate="short.onnx"), "--deploypipe-update")
+    index = pytester.path / ".deploypipe" / "baselines.json"
+    entries = json.loads(index.read_text())
+    next(iter(entries.values()))["environment"]["cpu"] = "another processor"
+    index.write_text(json.dumps(entries))
+    result = suite(KEPT.format(candidate="short.onnx"))
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*from another machine: cpu: another processor against*"])
+
+
+def test_accuracy_has_baselines_too_and_they_know_their_samples(suite, pytester):
+    body = ACCURACY.format(candidate="same.onnx", limit="1.0 points")
+    body = body.replace('"base.onnx", ', 'baseline="shared", ')
+    suite(body, "--deploypipe-update").assert_outcomes(passed=1)
+    suite(body).assert_outcomes(passed=1)
+    x = np.random.default_rng(1).random((400, 3), np.float32)
+    np.savez(f"{pytester.path}/val.npz", x=x, label=x.argmax(axis=1))
+    result = suite(body)
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*the samples have changed since the baseline*"])
+
+
+def test_a_candidate_that_crashes_fails_its_test_and_not_the_run(suite, pytester):
+    (pytester.path / "made.py").write_text(
+        "import os\n\ndef build():\n    return lambda feed: os.abort()\n"
+    )
+    result = suite("""
+        def test_crashing(latency):
+            latency.compare("made.py:build", "short.onnx").within("5%")
+        def test_after():
+            pass
+    """)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*FAIL: not slower*the process of the candidate*SIGABRT*"])
+
+
+def test_functions_and_modules_can_be_compared(suite):
+    result = suite("""
+        import time
+        def test_functions(latency):
+            claim = latency.compare(lambda: time.sleep(0.001), lambda: time.sleep(0.004), rounds=3)
+            claim.faster_than(1.01)
+            assert claim.comparison.fresh == "session"
+    """)
+    result.assert_outcomes(passed=1, warnings=result.parseoutcomes().get("warnings", 0))
+
+
+def test_claims_are_properties_in_junit_and_lines_in_the_history(suite, pytester):
+    body = ACCURACY.format(candidate="same.onnx", limit="1.0 points")
+    for _ in range(2):
+        suite(body, "--junitxml=junit.xml", "--deploypipe-folder=elsewhere")
+    text = (pytester.path / "junit.xml").read_text()
+    assert 'name="deploypipe.accuracy drop" value="PASS 0 points' in text
+    lines = (pytester.path / "elsewhere" / "history.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["outcome"] for row in rows] == ["PASS", "PASS"]
+    assert rows[0]["test"].endswith("test_deployable")
+
+
+def test_a_latency_that_leaves_its_past_raises_an_alarm(suite, pytester):
+    body = """
+        import time
+        def test_drifting(latency):
+            fast, slow = lambda: time.sleep(0.001), lambda: time.sleep(0.004)
+            latency.compare(fast, slow, rounds=3).faster_than(1.01)
+    """
+    suite(body)
+    file = pytester.path / ".deploypipe" / "history.jsonl"
+    (row,) = map(json.loads, file.read_text().splitlines())
+    old = [json.dumps({**row, "measured": 50 + 0.01 * i}) for i in range(20)]
+    file.write_text("\n".join(old) + "\n")
+    result = suite(body)
+    result.stdout.fnmatch_lines(["*test_drifting*drift: *beyond 4 sigma of the last 20 runs*"])
+    result.stdout.fnmatch_lines(["*DriftWarning*"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -357,3 +358,53 @@ def test_equal_runs_give_equal_files(tiny, given, tmp_path):
     for name in ("a.onnx", "b.onnx"):
         quantize_model(tiny.model, tmp_path / name, given)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_candidate_that_crashes_leaves_a_verdict_that_says_so(tiny, given, monkeypatch):
+    from deploypipe.report import render_terminal
+    from deploypipe.stages import validate
+    from deploypipe.validate.workers import Crash
+
+    crash = Crash("candidate", "was killed by SIGSEGV", "")
+    monkeypatch.setattr(validate, "first_look", lambda *_: crash)
+    found = validate_models(tiny.model, tiny.model, given, {}, {"rounds": 3, "seconds": 5})
+    (check,) = found["verdict"]["checks"]
+    assert (found["verdict"]["outcome"], check["name"]) == ("FAIL", "answers")
+    assert "the process of the candidate was killed by SIGSEGV" in check["why"]
+    render_terminal({"version": 1, "name": "crashed", **found})
+
+
+BUILDS = """
+import os, time
+
+def build():
+    return lambda feed: time.sleep(0.0005)
+
+def crash():
+    return lambda feed: os.abort()
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "answer"), [(("crash", "build"), "crashed"), (("build", "crash"), "undecided")]
+)
+def test_bench_tells_who_crashed(tmp_path, names, answer):
+    (tmp_path / "made.py").write_text(BUILDS)
+    files = [Path(f"{tmp_path / 'made.py'}:{name}") for name in names]
+    found = bench_models(files, BARE, rounds=3, seconds=4)
+    assert found["answer"] == answer
+    assert "SIGABRT" in found["why"]
+
+
+def test_bench_times_one_function(tmp_path):
+    (tmp_path / "made.py").write_text(BUILDS)
+    found = bench_models([Path(f"{tmp_path / 'made.py'}:build")], BARE, rounds=3, seconds=0.1)
+    assert found["latency_ms"]["p50"] >= 0.5
+
+
+def test_bench_of_two_tells_its_looks(tiny):
+    found = bench_models([tiny.model, tiny.model], BARE, rounds=3, seconds=4, margin=100)
+    assert found["fresh"] == "process"
+    assert found["decision"]["looks"][0]["processes"] == 3
+    assert found["looks"]["counts"] == [3, 6, 12]
+    assert found["candidate_start"]["n"] >= 1

@@ -91,9 +91,14 @@ def step_of(inputs: Sequence[TensorSpec], rows: int) -> int | None:
 
 
 def relative_difference(expected: Array, given: Array) -> float:
-    """Largest difference relative to the range of ``expected``; ``inf`` for another shape."""
+    """Largest difference relative to the range of ``expected``; ``inf`` for another shape.
+
+    Of whole numbers and booleans, which may be ids, it is the share of values that differ.
+    """
     if expected.shape != given.shape or not np.isfinite(given).all():
         return float("inf")
+    if expected.dtype.kind != "f":
+        return float((expected != given).mean())
     a, b = expected.astype(np.float64), given.astype(np.float64)
     span = float(a.max() - a.min()) or float(np.abs(a).max()) or 1.0
     return float(np.abs(a - b).max()) / span

@@ -62,7 +62,8 @@ class Tensor(_Part):
 class Golden(_Part):
     """Recorded answers: arrays ``input.NAME`` and ``output.NAME`` of ``samples`` rows each.
 
-    ``tolerance`` is the largest difference allowed, relative to the range of the output.  For the
+    ``tolerance`` is the largest difference allowed, relative to the range of the output; of whole
+    numbers and booleans, which may be ids, it is the share that may differ at all.  For the
     outputs in ``top1`` the position of the largest value must be the same as well.
     """
 

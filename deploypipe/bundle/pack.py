@@ -27,8 +27,8 @@ class Content:
 
     ``golden_inputs`` and ``golden_outputs``: name -> array with one row per sample.
     ``tolerance``: the difference that another machine's answers may have, relative to the range
-    of the output; the default is five steps of an 8-bit output.  ``extra``: path in the bundle
-    -> file.
+    of the output, or of whole numbers the share that may differ; the default is five steps of an
+    8-bit output.  ``extra``: path in the bundle -> file.
     """
 
     name: str

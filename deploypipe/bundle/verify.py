@@ -133,7 +133,8 @@ def _replay(
         difference = goldens.relative_difference(array, given[name])
         flips = goldens.flipped(array, given[name]) if name in golden.top1 else 0
         told = f"output '{name}' of {golden.samples} golden samples differs by {difference:.2g}"
-        told += f" of its range (allowed {golden.tolerance:.2g})"
+        measure = "range" if array.dtype.kind == "f" else "values"
+        told += f" of its {measure} (allowed {golden.tolerance:.2g})"
         told += f", {flips} largest values moved" if name in golden.top1 else ""
         if difference > golden.tolerance or flips:
             then = "The files are as packed; this machine's runtime answers differently"

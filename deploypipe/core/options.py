@@ -13,15 +13,18 @@ import inspect
 import json
 import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
-
-import pydantic
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploypipe.core.errors import UserError, did_you_mean
 
+# pydantic takes a third of the start of a process, and a process that only times a model has no use
+# for it: so it is imported where it is used.
+if TYPE_CHECKING:
+    import pydantic
+    from pydantic_core import ErrorDetails
+
 T = TypeVar("T")
-M = TypeVar("M", bound=pydantic.BaseModel)
+M = TypeVar("M", bound="pydantic.BaseModel")
 
 _EXPECTED = {
     "int_type": "int",
@@ -54,6 +57,8 @@ def model_of(cls: type) -> type[pydantic.BaseModel]:
 
 @functools.cache
 def _model_of(cls: type) -> type[pydantic.BaseModel]:
+    import pydantic
+
     constructor = cls.__init__  # type: ignore[misc]
     hints = typing.get_type_hints(constructor, include_extras=True)
     if dataclasses.is_dataclass(cls):
@@ -70,6 +75,8 @@ def _model_of(cls: type) -> type[pydantic.BaseModel]:
 
 
 def _default(cls: type, name: str, parameter: inspect.Parameter) -> Any:
+    import pydantic
+
     if dataclasses.is_dataclass(cls):
         for field in dataclasses.fields(cls):
             if field.name == name and field.default_factory is not dataclasses.MISSING:
@@ -97,6 +104,8 @@ def check(model: type[M], given: Any, where: str) -> M:
     Raises:
         UserError: the first error, with its path and, for a typo, the nearest name.
     """
+    import pydantic
+
     try:
         text = json.dumps(given, default=str)
     except (TypeError, ValueError) as error:
@@ -158,6 +167,8 @@ def _known_at(model: type[pydantic.BaseModel], loc: tuple[int | str, ...]) -> li
 
 
 def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
+    import pydantic
+
     candidates = [annotation, *typing.get_args(annotation)]
     models = (c for c in candidates if isinstance(c, type) and issubclass(c, pydantic.BaseModel))
     return next(models, None)
@@ -184,6 +195,8 @@ def values_of(instance: object) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    import pydantic
+
     if isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import inspect
 import pkgutil
@@ -19,13 +18,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar, cast
-
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from deploypipe.core import options
 from deploypipe.core.errors import UserError, did_you_mean, needs_extra
+
+if TYPE_CHECKING:  # see options: a process must start fast
+    import importlib.metadata
+
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 T = TypeVar("T")
 
@@ -171,6 +173,8 @@ def _files_of(package: str) -> dict[str, str]:
 
 @functools.cache
 def _entry_points_of(group: str) -> dict[str, importlib.metadata.EntryPoint]:
+    import importlib.metadata
+
     return {point.name: point for point in importlib.metadata.entry_points(group=group)}
 
 
@@ -187,6 +191,8 @@ class OneOf:
     def __get_pydantic_core_schema__(
         self, source: type, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
+        from pydantic_core import core_schema
+
         return core_schema.no_info_plain_validator_function(self._build)
 
     def __get_pydantic_json_schema__(

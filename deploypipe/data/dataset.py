@@ -108,15 +108,19 @@ class Split:
         Raises:
             UserError: there are not so many.
         """
-        rows = self.rows[: self._count(count)]
-        return Split(
-            self.name,
-            self.source,
-            rows,
-            self.preprocess,
-            input=self.input,
-            progress=self._progress,
-        )
+        return self._of(self.rows[: self._count(count)])
+
+    def shard(self, number: int, of: int) -> Split:
+        """The ``number``-th (from 1) of ``of`` parts that follow each other, as equal as they can be.
+
+        Raises:
+            UserError: there is no such part, or there are fewer samples than parts.
+        """
+        if not 1 <= number <= of <= len(self):
+            raise UserError(
+                f"there is no part {number} of {of} of {len(self)} samples", where=self.name
+            )
+        return self._of(self.rows[(number - 1) * len(self) // of : number * len(self) // of])
 
     def decode(self, limit: int | None = None) -> None:
         """Decode the first ``limit`` images now, with progress; :meth:`batches` does so by itself."""
@@ -137,6 +141,16 @@ class Split:
                 then=f"Ask for 1 to {len(self)}, or enlarge the split",
             )
         return count
+
+    def _of(self, rows: Sequence[int]) -> Split:
+        return Split(
+            self.name,
+            self.source,
+            rows,
+            self.preprocess,
+            input=self.input,
+            progress=self._progress,
+        )
 
     def _iterate(self, size: int, count: int) -> Iterator[Batch]:
         self.decode(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -20,6 +21,7 @@ from deploypipe.quantize.units import name_of
 from deploypipe.runtime import Target
 
 _WHERE = "calibration samples"
+_SINGLE = 32
 PROBES = 8
 """Samples kept for whoever wants to run the model again: those with the smallest digests."""
 
@@ -63,6 +65,7 @@ def observe(
     counters = {name: Counter() for name in tensors}
     sums = {name: ExactSum() for name in means or {}}
     specs = _specs(model)
+    extremes: dict[str, tuple[float, float]] = {}
     samples, probes = 0, list[tuple[int, Arrays]]()
     progress = progress or Silent()
     with (
@@ -72,6 +75,7 @@ def observe(
         for batch in feeds:
             check_feeds(batch, specs, _WHERE)
             for sample in _split(batch, specs):
+                _widen(extremes, sample)
                 number = digest(sample)
                 for seen in lookout(sample, number):
                     _count(counters[seen.name], seen, samples, model)
@@ -83,6 +87,7 @@ def observe(
                 task.advance(count)
     if not samples:
         raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
+    _check_lively(extremes)
     histograms = {name: one.histogram() for name, one in counters.items()}
     averages = {name: one.mean() for name, one in sums.items()}
     return Observation(histograms, samples, tuple(sample for _, sample in probes), averages)
@@ -109,6 +114,24 @@ def _split(batch: Arrays, specs: Sequence[TensorSpec]) -> Iterator[Arrays]:
         raise UserError(f"inputs of one batch have {sorted(sizes)} samples", where=_WHERE)
     for i in range(sizes.pop()):
         yield {name: array[i : i + 1] for name, array in batch.items()}
+
+
+def _widen(extremes: dict[str, tuple[float, float]], sample: Arrays) -> None:
+    """Note the smallest and the largest value of every float input that has many."""
+    for name, array in sample.items():
+        if array.dtype.kind == "f" and array.size > _SINGLE:
+            low, high = extremes.get(name, (math.inf, -math.inf))
+            extremes[name] = min(low, float(array.min())), max(high, float(array.max()))
+
+
+def _check_lively(extremes: Mapping[str, tuple[float, float]]) -> None:
+    dead = [name for name, (low, high) in extremes.items() if low == high]
+    if dead and len(dead) == len(extremes):
+        raise UserError(
+            f"every value of input '{dead[0]}' is {extremes[dead[0]][0]:g}",
+            where=_WHERE,
+            then="Give real samples: ranges that come from a constant fit nothing else",
+        )
 
 
 def _count(counter: Counter, seen: Seen, number: int, model: ir.Model) -> None:

@@ -19,12 +19,16 @@ from deploypipe.quantize.decide import FLOAT, Decision, Race, decide
 from deploypipe.quantize.histogram import Histogram
 from deploypipe.quantize.lookout import Arrays
 from deploypipe.quantize.observe import observe
+from deploypipe.quantize.opset import modern
 from deploypipe.quantize.placement import Placement, place
 from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import PROFILES, Profile
 from deploypipe.quantize.units import find_units
 from deploypipe.quantize.workshop import Made, Workshop, check_worth
 from deploypipe.runtime import Target, host
+
+FEW = 8
+"""Fewer samples than that get a warning."""
 
 _NOTHING = QuantPlan((), {}, {}, {})
 
@@ -74,6 +78,7 @@ def quantize_model(
     unheard = profile.elsewhere(target.provider) or profile.strange(host()["flags"])
     if unheard is not None:
         race = None
+    model, told = modern(model, profile.min_opset)
     found = find_units(model, profile)
     asked = dict(keep_float or {})
     unknown = sorted(set(asked) - {unit.name for unit in found.units})
@@ -97,7 +102,11 @@ def quantize_model(
     notes = {**_notes(shop, made, len(placement.units), decision), "bias_correction_db": gained}
     if made is None:
         return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
-    changes, refusals = _changes(made.plan), _refusals(model, made.plan)
+    changes, refusals = [*told, *_changes(made.plan)], _refusals(model, made.plan)
+    if seen.samples < FEW:
+        refusals.append(
+            f"only {seen.samples} samples were observed: ranges may be too narrow for others; give 100"
+        )
     if unheard is not None:
         refusals.append(f"no time was taken for profile {PROFILES.name_of(profile)}: {unheard}")
     return Quantized(made.model, True, changes, refusals, [], made.plan, made.audit, notes)

@@ -63,9 +63,9 @@ def find_units(model: ir.Model, profile: Profile) -> Found:
     """Every unit of the main graph that ``profile`` could fuse.
 
     Raises:
-        UserError: the model is half precision, already quantized, or its opset is too old.
+        UserError: the model is half precision or already quantized.
     """
-    check_model(model, profile)
+    check_model(model)
     shapes = shaped_values(model)
     units: list[Unit] = []
     kept: dict[str, str] = {}
@@ -87,15 +87,8 @@ def find_units(model: ir.Model, profile: Profile) -> Found:
     return Found(tuple(units), kept)
 
 
-def check_model(model: ir.Model, profile: Profile) -> None:
+def check_model(model: ir.Model) -> None:
     """Raise a user's error for models that cannot be quantized as they are."""
-    opset = model.graph.opset_imports.get("", 0)
-    if opset < profile.min_opset:
-        raise UserError(
-            f"the model has opset {opset}, per-channel 8-bit weights need {profile.min_opset}",
-            then="Convert it with onnx.version_converter.convert_version(model, 17), "
-            "or export it again with a newer opset",
-        )
     quantized = next((n for n in model.graph.all_nodes() if _QUANTIZED.match(n.op_type)), None)
     if quantized is not None:
         raise UserError(

@@ -16,6 +16,7 @@ SECTIONS = (
     "accuracy",
     "latency",
     "drift",
+    "layers",
     "placement",
     "kernels",
     "verdict",

@@ -115,6 +115,8 @@ class Accuracy(Section):
     A positive drop is a loss, in ``unit``: percentage points, or the metric's own unit.
     ``reference`` and ``candidate`` times ``scale`` are in it as well.
     ``one_sided`` says that ``confidence`` holds for either end of the interval by itself.
+    ``proven_margin_points`` is the smallest limit that would pass, ``provable_margin_points`` what
+    could be proven of equal models; ``method`` is ``tango`` or ``bca``.
     """
 
     metric: str = "accuracy"
@@ -133,6 +135,37 @@ class Accuracy(Section):
     flips_to_right: int | None = None
     mcnemar_p: float | None = None
     provable_margin_points: float | None = None
+    proven_margin_points: float | None = None
+    standard_error: float | None = None
+    method: str | None = None
+
+
+class LayerRow(Section):
+    """A tensor of both models; ``sqnr_db`` is null where it is ``equal``, or cannot be compared."""
+
+    name: str
+    candidate: str | None = None
+    op: str = ""
+    node: str = ""
+    sqnr_db: float | None = None
+    max_abs_error: float | None = None
+    cosine: float | None = None
+    drop_db: float | None = None
+    equal: bool = False
+    place: int | None = None
+
+
+class Layers(Section):
+    """The candidate's layers against those of the step ``against``, by SQNR, the worst first.
+
+    ``cliff`` is the first layer, in the order of computing, that loses ``cliff_db`` or more.
+    """
+
+    against: str | None = None
+    samples: int | None = None
+    rows: list[LayerRow] = Field(default_factory=list)
+    cliff: LayerRow | None = None
+    cliff_db: float | None = None
 
 
 class LatencyComparison(Section):
@@ -172,6 +205,7 @@ class CheckEntry(Section):
     unit: str = ""
     outcome: Outcome
     why: str = ""
+    samples_needed: int | None = None
 
 
 class VerdictEntry(Section):
@@ -200,6 +234,7 @@ class Report(Section):
     accuracy: Accuracy | None = None
     latency: LatencyComparison | None = None
     drift: dict[str, Any] = Field(default_factory=dict)
+    layers: Layers = Field(default_factory=Layers)
     placement: dict[str, int] = Field(default_factory=dict)
     kernels: dict[str, int] = Field(default_factory=dict)
     verdict: VerdictEntry | None = None

@@ -96,23 +96,45 @@ def catalogue_table(found: Mapping[str, Json]) -> RenderableType:
 
 
 def bench_table(found: Mapping[str, Json]) -> RenderableType:
-    """One file: its latency.  Two: the answer first, then the ratio with its interval."""
+    """One model: its latency.  Two: the answer first, then the ratio with its interval."""
     if "answer" not in found:
         latency = found["latency_ms"]
         calls = counted(latency["n"], "call")
-        return _text(f"{found['files'][0]}: p50 {latency['p50']:.3f} ms over {calls}")
+        return _text(f"{found['files'][0]}: {_percentiles(latency)} over {calls}")
+    lines = [f"{found['answer'].upper()}: {found['why']}"]
+    if "ratio" in found:  # a model that crashed has none
+        lines += _bench_lines(found)
+    return Group(*map(_text, lines))
+
+
+def _bench_lines(found: Mapping[str, Json]) -> list[str]:
     candidate, baseline = found["files"]
     low, high = (_bound(found[key]) for key in ("low", "high"))
+    fresh = {"process": "process", "session": "set of sessions"}[found.get("fresh", "session")]
+    rounds = f"{counted(found['rounds'], 'round')} (a fresh {fresh} each)"
+    threads = "" if found["threads"] is None else f", {counted(found['threads'], 'thread')}"
     lines = [
-        f"{found['answer'].upper()}: {found['why']}",
         f"{candidate} takes {found['ratio']:.3f} of the time of {baseline} ({low} to {high} "
-        f"at {found['confidence']:.0%} confidence), "
-        f"{counted(found['rounds'], 'round')}, batch {found['batch']}, "
-        f"{counted(found['threads'], 'thread')}",
+        f"at {100 * found['confidence']:.3g}% confidence), {rounds}, batch {found['batch']}{threads}",
         f"noise: {baseline} against itself differs by up to "
         f"{_bound(found['aa_half_width'], '.1%')}",
     ]
-    return Group(*map(_text, lines))
+    for name, side in ((candidate, "candidate"), (baseline, "reference")):
+        if start := found.get(f"{side}_start"):
+            lines.append(f"{name}: {_percentiles(found[f'{side}_latency_ms'])}; {_start(start)}")
+    return lines
+
+
+def _percentiles(latency: Mapping[str, Json]) -> str:
+    """Those that the count supports."""
+    known = [key for key in ("p50", "p90", "p99") if latency.get(key) is not None]
+    return ", ".join(f"{key} {latency[key]:.3f} ms" for key in known)
+
+
+def _start(start: Mapping[str, Json]) -> str:
+    peak = start["peak_bytes"]
+    memory = "" if peak is None else f", peak memory {size(peak)}"
+    return f"opens in {start['open_ms']:.1f} ms, first answer {start['first_ms']:.1f} ms{memory}"
 
 
 def _bound(value: float | None, form: str = ".3f") -> str:

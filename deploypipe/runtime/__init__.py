@@ -48,6 +48,13 @@ class Session(ABC):
         The run takes its inputs from host memory and is over when its outputs are there.
         """
 
+    def prepare_on_device(self, feeds: Feeds) -> Callable[[], object]:
+        """As :meth:`prepare`, with inputs and outputs in the memory of the device that computes.
+
+        The run is over when the device is done; on a processor it is the same as :meth:`prepare`.
+        """
+        return self.prepare(feeds)
+
     @abstractmethod
     def placement(self) -> list[Placement]:
         """Where each node ran, in the order of execution.

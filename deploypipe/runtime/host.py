@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import math
 import os
 import platform
@@ -111,6 +110,12 @@ def _gpus() -> list[str]:
     return _output("nvidia-smi", *query).splitlines()
 
 
+def gpu_clocks() -> list[str]:
+    """Clocks, power, temperature and state of each NVIDIA GPU now; they are read, never set."""
+    wanted = "clocks.sm,clocks.mem,power.draw,temperature.gpu,pstate"
+    return _output("nvidia-smi", f"--query-gpu={wanted}", "--format=csv,noheader").splitlines()
+
+
 def _sysctl(key: str) -> str:
     return _output("sysctl", "-n", key) if platform.system() == "Darwin" else ""
 
@@ -138,6 +143,8 @@ def _read(path: str) -> str:
 
 def package_version(package: str) -> str | None:
     """The version of an installed package; None where it is not installed."""
+    import importlib.metadata  # a tenth of the start of a process, and only this needs it
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

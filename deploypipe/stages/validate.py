@@ -23,16 +23,24 @@ from deploypipe.graph.files import data_files, load
 from deploypipe.graph.stats import stats
 from deploypipe.runtime import host
 from deploypipe.stages import Desk, Stage, Work
+from deploypipe.stages._answers import Answers, Question, ask, compare_inside
 from deploypipe.validate import METRICS, Metric
-from deploypipe.validate.accuracy import Records, compare_accuracy, record
-from deploypipe.validate.drift import measure_drift
+from deploypipe.validate.experiment import Plan
 from deploypipe.validate.feeds import sample_feeds
+from deploypipe.validate.file_experiment import LEAST_SECONDS
 from deploypipe.validate.files import compare_file_latency, opener
+from deploypipe.validate.first_look import crash_check, first_look
 from deploypipe.validate.interleave import Pace
-from deploypipe.validate.judge import Comparison, Measured, judge
+from deploypipe.validate.judge import NOT_SLOWER, Comparison, Measured, judge
 from deploypipe.validate.latency import LatencyComparison, time_many
+from deploypipe.validate.looks import Looks
 from deploypipe.validate.metrics.top1 import Top1
-from deploypipe.validate.verdict import Budget
+from deploypipe.validate.records import Records, record
+from deploypipe.validate.verdict import Budget, Verdict
+from deploypipe.validate.workers import Crash
+
+RECORDS = "records.npz"
+"""Beside the model: what both models answered, sample by sample."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +52,22 @@ class Validate(Stage):
     batch: int = 1
     rounds: int = 7
     seconds: float = 40.0
+    output: str | None = None
+    layers: int = 8
 
     takes: ClassVar[Kind] = Kind.ONNX
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
     measures: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
             raise ValueError(f"samples must be at least 1, got {self.samples}")
         if self.batch < 1 or self.rounds < 3 or not self.seconds > 0:
             raise ValueError("batch must be at least 1, rounds at least 3 and seconds positive")
+        if self.layers < 0:
+            raise ValueError(f"layers must be at least 0 samples, got {self.layers}")
 
     def work(self, data: Data) -> Work:
         split = data.split("validation")
@@ -76,19 +89,23 @@ class Validate(Stage):
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         if desk.reference is None:
             raise UserError("there is no reference to compare with", where="validate")
+        if (crash := self._crash(source, desk)) is not None:
+            return _crashed(source, desk, crash)
         steps = {"reference": desk.reference, **_onnx_steps(source, desk.reference)}
         labels = list(steps)
-        records = {label: self._record(steps[label], label, desk) for label in labels}
+        split = desk.data.split("validation")
+        answers = ask(desk.reference, source, split, self.question, desk)
+        values = self._values(steps, answers, desk)
         latency = self._compare(desk.reference, source, desk)
-        ledger = self._ledger(steps, records, latency, desk)
+        ledger = self._ledger(steps, values, latency, desk)
         before, after = (
-            _measured(steps[label], label, records[label], latency)
+            _measured(steps[label], label, values[label], latency)
             for label in (labels[0], labels[-1])
         )
         comparison = Comparison(
-            accuracy=compare_accuracy(records[labels[0]], records[labels[-1]]),
+            accuracy=answers.accuracy(desk.seed),
             latency=latency,
-            drift=measure_drift(records[labels[0]], records[labels[-1]]),
+            drift=answers.drift(),
         )
         verdict = judge(before, after, comparison, Budget.model_validate(dict(desk.budget)))
         assert comparison.accuracy is not None
@@ -100,13 +117,30 @@ class Validate(Stage):
             "accuracy": comparison.accuracy.to_json(),
             "latency": latency.to_json(),
             "drift": comparison.drift.to_json(),
+            "layers": self._layers(steps, desk),
             **_where_it_ran(source, desk),
             "environment": {**host(), **latency.candidate.environment},
             "verdict": verdict.to_json(),
             "changes": [],
         }
         path = _pass_through(source.path, desk.out)
+        models = {"reference": notes["reference"], "candidate": notes["candidate"]}
+        answers.write(desk.out / RECORDS, self.question.asked(split), models)
         return Artifact.of(Kind.ONNX, path, "validate", source, notes, data_files(path).values())
+
+    @property
+    def question(self) -> Question:
+        """What is asked of every model."""
+        return Question(self.metric, self.samples, self.output)
+
+    def _values(
+        self, steps: Mapping[str, Artifact], answers: Answers, desk: Desk
+    ) -> dict[str, float]:
+        """The metric of every step; the first and the last have answered already."""
+        labels = list(steps)
+        inner = {label: self._record(steps[label], label, desk).value for label in labels[1:-1]}
+        first, last = answers.values()
+        return {labels[0]: first, **inner, labels[-1]: last}
 
     def _record(self, artifact: Artifact, label: str, desk: Desk) -> Records:
         split = desk.data.split("validation")
@@ -117,17 +151,35 @@ class Validate(Stage):
                 metric=self.metric,
                 label=label,
                 limit=self.samples,
+                output=self.output,
                 progress=desk.progress,
             )
 
+    def _layers(self, steps: Mapping[str, Artifact], desk: Desk) -> dict[str, Json]:
+        """The candidate's layers against those of the step before it, which has the same names."""
+        if self.layers == 0:
+            return {}
+        against, last = list(steps)[-2:]
+        split = desk.data.split("validation")
+        found = compare_inside(steps[against], steps[last], split, self.layers, desk)
+        return {} if found is None else {"against": against, **found.to_json()}
+
+    def _crash(self, candidate: Artifact, desk: Desk) -> Crash | None:
+        """How the candidate ends a process of its own, before it can end this one."""
+        if self.seconds < LEAST_SECONDS:
+            return None
+        return first_look(candidate.path, desk.target, desk.data.split("validation"), self.batch)
+
     def _compare(self, reference: Artifact, candidate: Artifact, desk: Desk) -> LatencyComparison:
+        speedup = Budget.model_validate(dict(desk.budget)).speedup
         return compare_file_latency(
             reference.path,
             candidate.path,
             desk.target,
             samples=desk.data.split("validation"),
             batch=self.batch,
-            pace=Pace(self.rounds, budget_seconds=self.seconds),
+            plan=Plan(Looks.after(self.rounds), seconds=self.seconds),
+            speedups=[NOT_SLOWER, *([speedup] if speedup else [])],
             seed=desk.seed,
             progress=desk.progress,
         )
@@ -135,7 +187,7 @@ class Validate(Stage):
     def _ledger(
         self,
         steps: Mapping[str, Artifact],
-        records: Mapping[str, Records],
+        values: Mapping[str, float],
         latency: LatencyComparison,
         desk: Desk,
     ) -> list[Json]:
@@ -148,9 +200,18 @@ class Validate(Stage):
             progress=desk.progress,
         )
         return [
-            {**_row(steps[label], label, records[label]), **timings[label].to_json()}
+            {**_row(steps[label], label, values[label]), **timings[label].to_json()}
             for label in steps
         ]
+
+
+def _crashed(source: Artifact, desk: Desk, crash: Crash) -> Artifact:
+    """The candidate with the one thing that is known of it."""
+    desk.progress.say(f"validate: {crash}")
+    verdict = Verdict((crash_check(crash),))
+    notes = {"environment": host(), "verdict": verdict.to_json(), "changes": []}
+    path = _pass_through(source.path, desk.out)
+    return Artifact.of(Kind.ONNX, path, "validate", source, notes, data_files(path).values())
 
 
 def _pass_through(model: Path, out: Path) -> Path:
@@ -183,7 +244,7 @@ def _onnx_steps(source: Artifact, reference: Artifact) -> dict[str, Artifact]:
     return steps or {"candidate": source}
 
 
-def _row(artifact: Artifact, label: str, records: Records) -> dict[str, Json]:
+def _row(artifact: Artifact, label: str, value: float) -> dict[str, Json]:
     counted = stats(load(artifact.path))
     return {
         "label": label,
@@ -191,15 +252,13 @@ def _row(artifact: Artifact, label: str, records: Records) -> dict[str, Json]:
         "parameters": counted.parameters,
         "macs": counted.macs,
         "nodes": counted.nodes,
-        "accuracy": records.mean,
+        "accuracy": value,
     }
 
 
-def _measured(
-    artifact: Artifact, label: str, records: Records, latency: LatencyComparison
-) -> Measured:
+def _measured(artifact: Artifact, label: str, value: float, latency: LatencyComparison) -> Measured:
     side = latency.reference if label == "reference" else latency.candidate
-    row = _row(artifact, label, records)
+    row = _row(artifact, label, value)
     return Measured(**row, digest=artifact.digest, latency=side)
 
 

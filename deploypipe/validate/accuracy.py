@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deploypipe.core.files import Json
-from deploypipe.validate import METRICS
-from deploypipe.validate.bootstrap import bootstrap_interval
+from deploypipe.validate import METRICS, Metric
+from deploypipe.validate.bootstrap import bootstrap
 from deploypipe.validate.interval import Interval
-from deploypipe.validate.paired_proportions import drop_interval, mcnemar_p, provable_margin
-from deploypipe.validate.records import Records, check_same_samples, record
+from deploypipe.validate.paired_proportions import (
+    drop_interval,
+    mcnemar_p,
+    provable_by,
+    provable_margin,
+)
+from deploypipe.validate.pairs import Pairs, pair
+from deploypipe.validate.records import Records, record
 
 __all__ = ["CONFIDENCE", "AccuracyComparison", "Records", "compare_accuracy", "record"]
 
 CONFIDENCE = 0.95
+
+FEW = 10
+"""Samples that must differ before their spread is trusted to tell of those that were not drawn."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +33,9 @@ class AccuracyComparison:
     """Two models in pairs.  ``drop`` is in the metric's unit and positive for a loss.
 
     ``reference`` and ``candidate`` are the metric itself; times ``scale`` they are in ``unit``.
-    ``drop`` is one-sided at ``confidence`` on each end: 95 % at each is 90 % for both.  The flips,
-    McNemar's p and the provable margin are None for metrics that are not right/wrong.
+    ``drop`` is one-sided at ``confidence`` on each end: 95 % at each is 90 % for both.  The flips
+    and McNemar's p are None for metrics that are not right/wrong.  ``provable_margin`` is what
+    models as equal as these could be proven to keep, ``standard_error`` that of the drop.
     """
 
     metric: str
@@ -40,6 +51,13 @@ class AccuracyComparison:
     flips_to_right: int | None = None
     mcnemar_p: float | None = None
     provable_margin: float | None = None
+    standard_error: float | None = None
+    method: str = "tango"
+
+    @property
+    def proven_margin(self) -> float:
+        """The smallest margin that these samples prove: a smaller limit would not pass."""
+        return max(0.0, self.drop.high)
 
     def to_json(self) -> dict[str, Json]:
         """The ``accuracy`` section of a report."""
@@ -49,6 +67,9 @@ class AccuracyComparison:
             "drop_points": self.drop.value,
             "low": self.drop.low,
             "high": self.drop.high,
+            "provable_margin_points": self.provable_margin,
+            "proven_margin_points": self.proven_margin,
+            "standard_error": self.standard_error,
         }
         return {
             "metric": self.metric,
@@ -56,69 +77,110 @@ class AccuracyComparison:
             "scale": self.scale,
             "higher_is_better": self.higher_is_better,
             "samples": self.samples,
-            **{name: value if np.isfinite(value) else None for name, value in values.items()},
+            **{name: _finite(value) for name, value in values.items()},
             "confidence": self.confidence,
             "one_sided": True,
+            "method": self.method,
             "flips_to_wrong": self.flips_to_wrong,
             "flips_to_right": self.flips_to_right,
             "mcnemar_p": self.mcnemar_p,
-            "provable_margin_points": self.provable_margin,
         }
 
 
 def compare_accuracy(
     reference: Records, candidate: Records, confidence: float = CONFIDENCE, seed: int = 0
 ) -> AccuracyComparison:
-    """Compare two models' records of the same samples.
-
-    Tango's score interval for right/wrong metrics, a paired bootstrap for the others.
+    """Compare two models' records of the same samples, as :func:`accuracy_of`.
 
     Raises:
         UserError: the samples or the metrics are not the same.
     """
-    check_same_samples(reference, candidate)
-    metric = reference.metric
-    compare = _compare_shares if metric.binary else _compare_means
-    return compare(reference, candidate, confidence, seed)
+    return accuracy_of(pair(reference, candidate), confidence, seed)
 
 
-def _compare_shares(
-    reference: Records, candidate: Records, confidence: float, _: int
-) -> AccuracyComparison:
-    was, now, n = reference.scores > 0.5, candidate.scores > 0.5, len(reference)
-    lost, won = int((was & ~now).sum()), int((~was & now).sum())
-    scale = reference.metric.scale
-    return AccuracyComparison(
-        metric=METRICS.name_of(reference.metric),
-        unit=reference.metric.unit,
-        scale=scale,
-        samples=n,
-        reference=reference.mean,
-        candidate=candidate.mean,
-        drop=drop_interval(lost, won, n, confidence).map(lambda share: share * scale),
-        confidence=confidence,
-        higher_is_better=reference.metric.higher_is_better,
-        flips_to_wrong=lost,
-        flips_to_right=won,
-        mcnemar_p=mcnemar_p(lost, won),
-        provable_margin=provable_margin(lost, won, n, confidence) * scale,
+def accuracy_of(pairs: Pairs, confidence: float = CONFIDENCE, seed: int = 0) -> AccuracyComparison:
+    """The drop of the metric: Tango's score interval for right/wrong metrics, a paired BCa
+    bootstrap over the samples for the others."""
+    metric = pairs.metric
+    reference, candidate = (
+        metric.total(rows) for rows in (pairs.reference_rows, pairs.candidate_rows)
     )
-
-
-def _compare_means(
-    reference: Records, candidate: Records, confidence: float, seed: int
-) -> AccuracyComparison:
-    metric = reference.metric
     sign = 1 if metric.higher_is_better else -1
-    differences = sign * metric.scale * (reference.scores - candidate.scores)
-    return AccuracyComparison(
+    drop = sign * metric.scale * (reference - candidate)
+    bare = AccuracyComparison(
         metric=METRICS.name_of(metric),
         unit=metric.unit,
         scale=metric.scale,
-        samples=len(reference),
-        reference=reference.mean,
-        candidate=candidate.mean,
-        drop=bootstrap_interval(differences, confidence, seed),
+        samples=len(pairs),
+        reference=reference,
+        candidate=candidate,
+        drop=Interval(drop, -math.inf, math.inf, 2 * confidence - 1),
         confidence=confidence,
         higher_is_better=metric.higher_is_better,
     )
+    if metric.binary:
+        return _with_proportions(bare, pairs)
+    return _with_bootstrap(bare, pairs, seed)
+
+
+def _with_proportions(bare: AccuracyComparison, pairs: Pairs) -> AccuracyComparison:
+    was, now, n = pairs.reference_rows > 0.5, pairs.candidate_rows > 0.5, len(pairs)
+    lost, won = int((was & ~now).sum()), int((~was & now).sum())
+    scale, share = bare.scale, (lost - won) / n
+    return replace(
+        bare,
+        drop=drop_interval(lost, won, n, bare.confidence).map(lambda share: share * scale),
+        flips_to_wrong=lost,
+        flips_to_right=won,
+        mcnemar_p=mcnemar_p(lost, won),
+        provable_margin=provable_margin(lost, won, n, bare.confidence) * scale,
+        standard_error=math.sqrt(((lost + won) / n - share**2) / n) * scale,
+    )
+
+
+def _with_bootstrap(bare: AccuracyComparison, pairs: Pairs, seed: int) -> AccuracyComparison:
+    n, rows = len(pairs), (pairs.reference_rows, pairs.candidate_rows)
+    was, now = (pairs.metric.estimator(side.reshape(n, -1)) for side in rows)
+    factor = (1 if bare.higher_is_better else -1) * bare.scale
+
+    def drop(counts: np.ndarray) -> np.ndarray:
+        return factor * (was(counts) - now(counts))
+
+    width = max(1, rows[0].size // n)
+    found = bootstrap(drop, n, bare.confidence, seed, width=width)
+    unseen = _unseen(pairs.metric, *rows, bare.confidence)
+    error = found.standard_error
+    return replace(
+        bare,
+        drop=_at_least(found.interval, unseen),
+        provable_margin=max(provable_by(error, bare.confidence), unseen)
+        if math.isfinite(error)
+        else None,
+        standard_error=error if math.isfinite(error) else None,
+        method="bca",
+    )
+
+
+def _unseen(
+    metric: Metric, reference: np.ndarray, candidate: np.ndarray, confidence: float
+) -> float:
+    """What samples that were not drawn may still hide, where hardly any of those drawn differ.
+
+    A bounded metric in points moves at most by the share of samples that change, and of n samples
+    without a change that share is still bounded: by the score interval of no flip.
+    """
+    n = len(reference)
+    differ = (reference.reshape(n, -1) != candidate.reshape(n, -1)).any(axis=1).sum()
+    if metric.unit != "points" or differ >= FEW:
+        return 0.0
+    return drop_interval(0, 0, n, confidence).high * metric.scale
+
+
+def _at_least(interval: Interval, half: float) -> Interval:
+    """The interval, and at least so much on either side of its value."""
+    low, high = min(interval.low, interval.value - half), max(interval.high, interval.value + half)
+    return replace(interval, low=low, high=high)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

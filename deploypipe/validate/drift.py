@@ -1,4 +1,4 @@
-"""How far the candidate's answers moved from the reference's, labels aside."""
+"""How far the candidate's answers moved from the reference's."""
 
 from __future__ import annotations
 
@@ -7,11 +7,28 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
-from deploypipe.validate.records import Records, check_same_samples
+from deploypipe.validate.pairs import Pairs, pair
+from deploypipe.validate.records import Records
 
 WORST = 20
+
+
+@dataclass(frozen=True)
+class Worst:
+    """A sample that moved far: its largest absolute ``error``, ``kl`` in nats, and the answers.
+
+    ``error`` is None where the candidate gives new NaN or infinity, which is the worst of all;
+    ``kl``, the predicted classes and the ``label`` are None where there are none.
+    """
+
+    id: str
+    error: float | None
+    sqnr_db: float | None
+    kl: float | None
+    label: float | None
+    reference: int | None
+    candidate: int | None
 
 
 @dataclass(frozen=True)
@@ -32,89 +49,122 @@ class Drift:
     reference_nonfinite: int
     candidate_nonfinite: int
     new_nonfinite: int
-    """Samples with NaN or infinity from the candidate and none from the reference."""
+    """Samples with NaN or infinity from the candidate where the reference has none."""
     worst: tuple[str, ...]
     """Ids of the samples that moved most, worst first."""
+    new_nonfinite_values: int = 0
+    """Single values, over all samples and outputs, that are newly NaN or infinity."""
+    first_nonfinite: str | None = None
+    """The node of the candidate that makes the first of them."""
+    mean_cosine: float | None = None
+    least_cosine: float | None = None
+    flips_to_wrong: int | None = None
+    flips_to_right: int | None = None
+    flips_between_wrong: int | None = None
+    """Samples that change from one wrong class to another."""
+    worst_samples: tuple[Worst, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The ``drift`` section of a report; infinity is null."""
         told: dict[str, Json] = {**asdict(self), "worst": list(self.worst)}
-        return {k: None if _unbounded(value) else value for k, value in told.items()}
+        told["worst_samples"] = [_plain(asdict(one)) for one in self.worst_samples]
+        return _plain(told)
 
 
 def measure_drift(reference: Records, candidate: Records) -> Drift:
-    """Compare the raw outputs that both records kept; agreement is over all samples.
-
-    Samples with NaN or infinity on either side are counted and left out of the distances.
+    """Compare two models' records: distances over the raw outputs that both kept.
 
     Raises:
         UserError: other samples, or outputs of another shape.
     """
-    check_same_samples(reference, candidate)
-    theirs, mine = _kept(reference, candidate)
-    finite = np.isfinite(theirs).all(axis=1) & np.isfinite(mine).all(axis=1)
-    ids = np.array(reference.ids[: len(theirs)], dtype=object)[finite]
-    theirs, mine = theirs[finite], mine[finite]
-    difference = np.abs(mine - theirs)
-    divergence = _kl(theirs, mine) if reference.predictions is not None else None
-    moved = difference.max(axis=1) if difference.size else np.zeros(len(difference))
-    order = np.argsort(-moved, kind="stable")[:WORST]
+    return drift_of(pair(reference, candidate))
+
+
+def drift_of(pairs: Pairs, first_nonfinite: str | None = None) -> Drift:
+    """What the table says of the distances; agreement and NaN are over all samples.
+
+    Samples with NaN or infinity on either side are left out of the distances.
+    """
+    moved = pairs.moved
+    known = np.isfinite(moved.error)
+    kl, cosine = moved.kl[known & np.isfinite(moved.kl)], moved.cosine[known]
+    worst = _worst(pairs)
     return Drift(
-        samples=len(theirs),
-        top1_agreement=_agreement(reference, candidate),
-        sqnr_db=_sqnr(theirs, difference),
-        max_abs_error=float(moved.max()) if len(moved) else None,
-        mean_kl=float(divergence.mean()) if divergence is not None and len(divergence) else None,
-        p99_kl=_p99(divergence),
-        reference_nonfinite=int(reference.nonfinite.sum()),
-        candidate_nonfinite=int(candidate.nonfinite.sum()),
-        new_nonfinite=int((candidate.nonfinite & ~reference.nonfinite).sum()),
-        worst=tuple(str(ids[i]) for i in order if moved[i] > 0),
+        samples=int(known.sum()),
+        top1_agreement=_agreement(pairs),
+        sqnr_db=decibel(moved.signal[known], moved.noise[known]),
+        max_abs_error=float(moved.error[known].max()) if known.any() else None,
+        mean_kl=float(kl.mean()) if len(kl) else None,
+        p99_kl=float(np.percentile(kl, 99)) if len(kl) else None,
+        reference_nonfinite=int((pairs.reference_nonfinite > 0).sum()),
+        candidate_nonfinite=int((pairs.candidate_nonfinite > 0).sum()),
+        new_nonfinite=int((pairs.new_nonfinite > 0).sum()),
+        worst=tuple(one.id for one in worst),
+        new_nonfinite_values=int(pairs.new_nonfinite.sum()),
+        first_nonfinite=first_nonfinite,
+        mean_cosine=float(cosine.mean()) if len(cosine) else None,
+        least_cosine=float(cosine.min()) if len(cosine) else None,
+        **_flips(pairs),
+        worst_samples=worst,
     )
 
 
-def _kept(reference: Records, candidate: Records) -> tuple[np.ndarray, np.ndarray]:
-    """Raw outputs float64 [samples, values] of the samples that both sides kept."""
-    if reference.outputs.shape[1:] != candidate.outputs.shape[1:]:
-        raise UserError(
-            f"the outputs differ in shape: {list(reference.outputs.shape[1:])} and "
-            f"{list(candidate.outputs.shape[1:])} a sample",
-            where="drift",
-        )
-    n = min(len(reference.outputs), len(candidate.outputs))
-    both = (reference.outputs[:n], candidate.outputs[:n])
-    width = math.prod(reference.outputs.shape[1:])
-    theirs, mine = (side.reshape(n, width).astype(np.float64) for side in both)
-    return theirs, mine
-
-
-def _agreement(reference: Records, candidate: Records) -> float | None:
-    if reference.predictions is None or candidate.predictions is None:
-        return None
-    broken = candidate.nonfinite & ~reference.nonfinite  # their largest value means nothing
-    return float(((reference.predictions == candidate.predictions) & ~broken).mean())
-
-
-def _sqnr(signal: np.ndarray, noise: np.ndarray) -> float | None:
-    power, error = float((signal**2).sum()), float((noise**2).sum())
+def decibel(signal: np.ndarray, noise: np.ndarray) -> float | None:
+    """10 log10 of the sums' ratio; infinite without noise, None without samples."""
+    power, error = float(signal.sum()), float(noise.sum())
     if error == 0:
         return math.inf if len(signal) else None
     return 10 * math.log10(power / error) if power > 0 else -math.inf
 
 
-def _kl(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
-    """KL(reference || candidate) of the softmax per sample, in nats."""
-    p, q = _log_softmax(reference), _log_softmax(candidate)
-    return np.asarray(np.maximum((np.exp(p) * (p - q)).sum(axis=1), 0.0))
+def _agreement(pairs: Pairs) -> float | None:
+    was, now = pairs.reference_predictions, pairs.candidate_predictions
+    if was is None or now is None:
+        return None
+    broken = pairs.new_nonfinite > 0  # their largest value means nothing
+    return float(((was == now) & ~broken).mean())
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+def _flips(pairs: Pairs) -> dict[str, int]:
+    """Changes of the predicted class against the labels; empty without classes or labels."""
+    was, now = pairs.reference_predictions, pairs.candidate_predictions
+    labels = pairs.labels.reshape(len(pairs), -1)
+    if was is None or now is None or labels.shape[1] != 1 or not np.isfinite(labels).all():
+        return {}
+    right, still = was == labels[:, 0], (now == labels[:, 0]) & ~(pairs.new_nonfinite > 0)
+    return {
+        "flips_to_wrong": int((right & ~still).sum()),
+        "flips_to_right": int((~right & still).sum()),
+        "flips_between_wrong": int((~right & ~still & (was != now)).sum()),
+    }
 
 
-def _p99(values: np.ndarray | None) -> float | None:
-    return float(np.percentile(values, 99)) if values is not None and len(values) else None
+def _worst(pairs: Pairs) -> tuple[Worst, ...]:
+    error = np.where(pairs.new_nonfinite > 0, np.inf, np.nan_to_num(pairs.moved.error, nan=0.0))
+    order = np.argsort(-error, kind="stable")[:WORST]
+    return tuple(_told(pairs, int(i)) for i in order if error[i] > 0)
+
+
+def _told(pairs: Pairs, row: int) -> Worst:
+    moved, label = pairs.moved, pairs.labels[row]
+    was, now = pairs.reference_predictions, pairs.candidate_predictions
+    return Worst(
+        id=pairs.ids[row],
+        error=_finite(moved.error[row]),
+        sqnr_db=_finite(decibel(moved.signal[row : row + 1], moved.noise[row : row + 1])),
+        kl=_finite(moved.kl[row]),
+        label=float(label.reshape(-1)[0]) if label.size == 1 and np.isfinite(label) else None,
+        reference=None if was is None else int(was[row]),
+        candidate=None if now is None else int(now[row]),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _plain(told: dict[str, Json]) -> dict[str, Json]:
+    return {k: None if _unbounded(value) else value for k, value in told.items()}
 
 
 def _unbounded(value: object) -> bool:

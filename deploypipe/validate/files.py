@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploypipe.core.tensors import TensorSpec, fixed_batch
+from deploypipe.core.tensors import TensorSpec
 from deploypipe.runtime import Session, Target
-from deploypipe.validate.feeds import random_feeds, sample_feeds
+from deploypipe.validate.alone import alone
+from deploypipe.validate.file_experiment import experiment_on
 from deploypipe.validate.interleave import Opener
-from deploypipe.validate.latency import LatencyComparison, compare_latency
+from deploypipe.validate.latency import LatencyComparison
 from deploypipe.validate.records import Records, Samples, record
 from deploypipe.validate.signature import shared_inputs
 
 
 def compare_file_latency(
-    reference: Path,
-    candidate: Path,
+    reference: str | Path,
+    candidate: str | Path,
     target: Target,
     *,
-    samples: Samples | None = None,
-    batch: int = 1,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    speedups: Sequence[float] = (),
     **how: Any,
 ) -> LatencyComparison:
-    """Latency of two files in turns; on random inputs without ``samples``.
+    """Latency of two files in turns, measured until each of ``speedups`` is reached or refuted.
 
-    ``how`` goes to :func:`compare_latency`.
+    One budget of time serves all of them; without any, the first look's worth of rounds is
+    measured.  ``how`` goes to :func:`experiment_on`.  Nobody else measures here meanwhile.
 
     Raises:
         UserError: a file is no model, or the two do not take and give the same.
         EnvironmentLacks: the target is missing.
+        Crash: a model ends its process.
     """
-    specs = _signature(reference, candidate, target)
-    feeds = (
-        random_feeds(specs, batch=batch, shapes=shapes)
-        if samples is None
-        else sample_feeds(samples, fixed_batch(specs) or batch)
-    )
-    return compare_latency(opener(target, reference), opener(target, candidate), feeds, **how)
+    with alone():
+        began = time.perf_counter_ns()
+        experiment = experiment_on(reference, candidate, target, **how)
+        for speedup in speedups:
+            experiment.decide(1 / speedup, began=began)
+        return experiment.comparison()
 
 
 def record_files(

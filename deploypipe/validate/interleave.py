@@ -22,7 +22,8 @@ from typing import Any
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress, Silent
-from deploypipe.runtime import Feeds, Session, host
+from deploypipe.runtime import Feeds
+from deploypipe.validate.memory import peak_growth
 
 Opener = Callable[[], AbstractContextManager[Callable[[Feeds], Any]]]
 """Gives a fresh model each time: a context manager around a session or any callable."""
@@ -50,6 +51,7 @@ class Pace:
     slot_calls: int = 2000
     warm_seconds: float = 0.3
     warm_calls: int = 10
+    least_calls: int = 1
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.blocks < 1 or self.budget_seconds <= 0:
@@ -80,22 +82,42 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A model's way to its first answer; ``peak_bytes`` is how far memory grew on it."""
+
+    open_ms: float
+    first_ms: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
 class Round:
-    """Blocks over one set of fresh sessions; ``cold_ms`` is opening plus the first answer."""
+    """Blocks over one set of fresh sessions, which were ``opened`` in this order."""
 
     opened: tuple[str, ...]
     blocks: tuple[Block, ...]
-    cold_ms: Mapping[str, float]
+    starts: Mapping[str, Start]
     environments: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def cold_ms(self) -> dict[str, float]:
+        """Opening plus the first answer."""
+        return {label: start.open_ms + start.first_ms for label, start in self.starts.items()}
 
     def times(self, label: str) -> Iterator[float]:
         """All times of one model in ms."""
         return itertools.chain.from_iterable(block.times.get(label, ()) for block in self.blocks)
 
+    def median(self, label: str) -> float:
+        """Median time of one model in ms."""
+        return statistics.median(self.times(label))
+
     def log_ratio(self, label: str, base: str) -> float:
-        """Mean of the blocks' log ratios."""
+        """Mean of the middle half of the blocks' log ratios: a neighbour disturbs single blocks."""
         shared = [b for b in self.blocks if label in b.times and base in b.times]
-        return statistics.fmean(block.log_ratio(label, base) for block in shared)
+        ratios = sorted(block.log_ratio(label, base) for block in shared)
+        cut = len(ratios) // 4
+        return statistics.fmean(ratios[cut : len(ratios) - cut])
 
 
 def interleave(
@@ -126,10 +148,8 @@ def interleave(
         for index in range(pace.rounds):
             labels = list(openers)[:: 1 if index % 2 == 0 else -1]
             began = clock()
-            with _no_garbage_collection():
-                rounds.append(
-                    _round({k: openers[k] for k in labels}, feeds, groups, pace, generator, clock)
-                )
+            ordered = {label: openers[label] for label in labels}
+            rounds.append(one_round(ordered, feeds, groups, pace, generator, clock))
             task.advance(1, _note(rounds[-1]))
             now = clock()
             if (
@@ -140,17 +160,25 @@ def interleave(
     return rounds
 
 
-def _round(
+def one_round(
     openers: Mapping[str, Opener],
     feeds: Sequence[Feeds],
     groups: Sequence[Turns],
     pace: Pace,
     generator: random.Random,
-    clock: Clock,
+    clock: Clock = time.perf_counter_ns,
+    at_work: Callable[[str], object] = bool,
 ) -> Round:
+    """Open the models in the order given, warm them up, and time the blocks of one round.
+
+    ``at_work`` is told whose turn it is, outside of what is timed.
+    """
     ends = clock() + int(pace.budget_seconds / pace.rounds * 1e9)
-    with ExitStack() as stack:
-        runners = {label: _Runner(stack, opener, feeds, clock) for label, opener in openers.items()}
+    with _no_garbage_collection(), ExitStack() as stack:
+        runners = {
+            label: _Runner(stack, opener, feeds, clock, partial(at_work, label))
+            for label, opener in openers.items()
+        }
         for runner in runners.values():
             runner.warm_up(pace, len(runners))
         needed, more = _shuffled(groups, generator)
@@ -161,7 +189,7 @@ def _round(
         return Round(
             opened=tuple(openers),
             blocks=tuple(blocks),
-            cold_ms={label: runner.cold_ms for label, runner in runners.items()},
+            starts={label: runner.start for label, runner in runners.items()},
             environments={label: runner.environment for label, runner in runners.items()},
         )
 
@@ -195,23 +223,28 @@ class _Runner:
     opener: Opener
     feeds: Sequence[Feeds]
     clock: Clock
+    at_work: Callable[[], object]
     calls: int = 1
-    cold_ms: float = 0.0
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        began = self.clock()
-        model = self.stack.enter_context(self.opener())
-        first = _prepare(model, self.feeds[0])
-        first()
-        self.cold_ms = (self.clock() - began) / 1e6
+        self.at_work()
+        with peak_growth() as growth:
+            began = self.clock()
+            model = self.stack.enter_context(self.opener())
+            opened = self.clock()
+            first = _prepare(model, self.feeds[0])
+            first()
+            answered = self.clock()
+        self.start = Start((opened - began) / 1e6, (answered - opened) / 1e6, growth())
         runs = [first, *(_prepare(model, feed) for feed in self.feeds[1:])]
         self._turn = itertools.cycle(runs)
-        self.environment = {**getattr(model, "environment", {}), "host": host()}
+        self.environment = dict(getattr(model, "environment", {}))
 
     def warm_up(self, pace: Pace, sharers: int) -> None:
         """Call for a while and learn how many calls fill a slot; a quarter of a round at most."""
         most = pace.budget_seconds / pace.rounds / 4 / sharers
+        self.at_work()
         began, times = self.clock(), list[float]()
         while True:
             times += self._time(1)
@@ -220,10 +253,12 @@ class _Runner:
             if warm or (len(times) >= 2 and passed >= most):
                 break
         seconds = statistics.median(times[len(times) // 2 :]) / 1e3
-        self.calls = max(1, min(pace.slot_calls, math.ceil(pace.slot_seconds / seconds)))
+        fill = math.ceil(pace.slot_seconds / seconds)
+        self.calls = max(1, min(pace.slot_calls, max(pace.least_calls, fill)))
 
     def slot(self, share: float) -> list[float]:
         """Milliseconds of every call of one slot."""
+        self.at_work()
         return self._time(max(1, round(self.calls * share)))
 
     def _time(self, count: int) -> list[float]:
@@ -236,7 +271,9 @@ class _Runner:
 
 
 def _prepare(model: Callable[[Feeds], Any], feed: Feeds) -> Callable[[], object]:
-    return model.prepare(feed) if isinstance(model, Session) else partial(model, feed)
+    """The bare call on one feed, which is checked, converted and on its device before."""
+    prepare = getattr(model, "prepare_on_device", getattr(model, "prepare", None))
+    return prepare(feed) if prepare is not None else partial(model, feed)
 
 
 @contextmanager
@@ -252,5 +289,4 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def _note(last: Round) -> str:
-    medians = {label: statistics.median(last.times(label)) for label in last.opened}
-    return ", ".join(f"{label} {ms:.3g} ms" for label, ms in sorted(medians.items()))
+    return ", ".join(f"{label} {last.median(label):.3g} ms" for label in sorted(last.opened))

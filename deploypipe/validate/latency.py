@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.progress import Progress
-from deploypipe.runtime import Feeds
+from deploypipe.runtime import Feeds, host
 from deploypipe.validate.interleave import Clock, Opener, Pace, Round, Turns, interleave
 from deploypipe.validate.interval import Interval
+from deploypipe.validate.looks import Looks, Observation
 from deploypipe.validate.measurement import Measurement
 from deploypipe.validate.student import mean_interval
 
@@ -29,7 +32,10 @@ class LatencyComparison:
     """Two models in turns.  ``ratio`` is candidate / reference: below 1 the candidate is faster.
 
     ``aa_half_width`` is how far the interval of the reference against a second session of itself
-    reaches from 1: what this host can make of nothing.
+    reaches from 1: what this host can make of nothing.  ``rounds`` were measured in fresh
+    processes or sessions, as ``fresh`` says, and ``again`` to confirm a failure.  ``looks`` is the
+    rule by which they may be judged; without one, all rounds were planned and are looked at once.
+    ``gpu_clocks`` are those of NVIDIA GPUs before and after, if there are any.
     """
 
     reference: Measurement
@@ -39,6 +45,10 @@ class LatencyComparison:
     rounds: tuple[Round, ...] = field(repr=False)
     batch: int | None
     seed: int
+    again: tuple[Round, ...] = field(default=(), repr=False)
+    looks: Looks | None = None
+    fresh: str = "session"
+    gpu_clocks: tuple[str, ...] = ()
 
     @property
     def speedup(self) -> Interval:
@@ -48,6 +58,21 @@ class LatencyComparison:
     def cold_ms(self, label: str) -> list[float]:
         """Opening plus the first answer of ``reference`` or ``candidate``, one a round."""
         return [one.cold_ms[label] for one in self.rounds]
+
+    def start(self, label: str) -> dict[str, Json]:
+        """Medians of opening, first answer and peak memory, where the model was opened first.
+
+        What is opened later finds caches warm and freed memory to use again.
+        """
+        firsts = [one for one in self.rounds if one.opened[0] == label] or self.rounds
+        starts = [one.starts[label] for one in firsts]
+        peaks = [start.peak_bytes for start in starts if start.peak_bytes is not None]
+        return {
+            "open_ms": statistics.median(start.open_ms for start in starts),
+            "first_ms": statistics.median(start.first_ms for start in starts),
+            "peak_bytes": int(statistics.median(peaks)) if peaks else None,
+            "n": len(starts),
+        }
 
     def to_json(self) -> dict[str, Json]:
         """The ``latency`` section of a report."""
@@ -67,6 +92,23 @@ class LatencyComparison:
             "reference_cold_ms": self.cold_ms(REFERENCE),
             "candidate_cold_ms": self.cold_ms(CANDIDATE),
             "aa_half_width": _finite(self.aa_half_width),
+            "fresh": self.fresh,
+            "reference_latency_ms": self.reference.summary(),
+            "candidate_latency_ms": self.candidate.summary(),
+            "reference_start": self.start(REFERENCE) if self.rounds else None,
+            "candidate_start": self.start(CANDIDATE) if self.rounds else None,
+            "gpu_clocks": list(self.gpu_clocks),
+            **self._sequence(),
+        }
+
+    def _sequence(self) -> dict[str, Json]:
+        """What the rule was, and every round's log ratios, of which all else follows."""
+        if self.looks is None:
+            return {}
+        return {
+            "looks": {"counts": list(self.looks.counts), "alpha": self.looks.alpha},
+            "log_ratios": [vars(observation(one)) for one in self.rounds],
+            "confirming_log_ratios": [vars(observation(one)) for one in self.again],
         }
 
 
@@ -116,16 +158,41 @@ def compare_latency(
     groups = [Turns((REFERENCE, CANDIDATE))] * pace.blocks
     groups += [Turns((REFERENCE, TWIN), share=0.5)] * max(1, pace.blocks // 2)
     done = interleave(openers, feeds, groups, pace, seed=seed, progress=progress, clock=clock)
-    guard = _ratio(done, TWIN, REFERENCE, confidence)
+    return compared(done, confidence=confidence, batch=batch_size(feeds[0]), seed=seed)
+
+
+def compared(
+    rounds: Sequence[Round],
+    again: Sequence[Round] = (),
+    *,
+    looks: Looks | None = None,
+    confidence: float = CONFIDENCE,
+    batch: int | None,
+    seed: int,
+    fresh: str = "session",
+    gpu_clocks: Sequence[str] = (),
+) -> LatencyComparison:
+    """What rounds of the reference, the candidate and the twin come to."""
+    guard = _ratio(rounds, TWIN, REFERENCE, confidence)
+    told = confidence if looks is None else looks.confidence
     return LatencyComparison(
-        reference=_measurement(done, REFERENCE),
-        candidate=_measurement(done, CANDIDATE),
-        ratio=_ratio(done, CANDIDATE, REFERENCE, confidence),
+        reference=_measurement(rounds, REFERENCE),
+        candidate=_measurement(rounds, CANDIDATE),
+        ratio=_ratio(rounds, CANDIDATE, REFERENCE, told),
         aa_half_width=max(guard.high, 1 / guard.low if guard.low > 0 else math.inf) - 1,
-        rounds=tuple(done),
-        batch=batch_size(feeds[0]),
+        rounds=tuple(rounds),
+        batch=batch,
         seed=seed,
+        again=tuple(again),
+        looks=looks,
+        fresh=fresh,
+        gpu_clocks=tuple(gpu_clocks),
     )
+
+
+def observation(one: Round) -> Observation:
+    """A round's two log ratios."""
+    return Observation(one.log_ratio(CANDIDATE, REFERENCE), one.log_ratio(TWIN, REFERENCE))
 
 
 def time_many(
@@ -162,7 +229,8 @@ def batch_size(feed: Feeds) -> int | None:
 
 def _measurement(rounds: Sequence[Round], label: str) -> Measurement:
     values = tuple(ms for one in rounds for ms in one.times(label))
-    return Measurement(label, "ms", values, rounds[0].environments[label])
+    environment: dict[str, Any] = {**rounds[0].environments[label], "host": host()}
+    return Measurement(label, "ms", values, environment)
 
 
 def _ratio(rounds: Sequence[Round], label: str, base: str, confidence: float) -> Interval:

@@ -58,8 +58,8 @@ class Measurement:
         return float(high - low)
 
     def summary(self) -> dict[str, Json]:
-        """p50, p90 and the count: a row of a table."""
-        return {"p50": self.p50, "p90": self.p90, "n": self.n}
+        """p50, p90, p99 (None where the count does not carry them) and the count: a table's row."""
+        return {"p50": self.p50, "p90": self.p90, "p99": self.p99, "n": self.n}
 
     def thinned(self, limit: int) -> list[float]:
         """At most ``limit`` of the values, evenly picked over the time of measuring."""

@@ -89,6 +89,21 @@ def provable_margin(lost: float, won: float, samples: int, confidence: float) ->
     return max(margin, drop_interval(0, 0, samples, confidence).high)
 
 
+def provable_by(standard_error: float, confidence: float) -> float:
+    """The same for any estimate, in the unit of its standard error."""
+    normal = NormalDist()
+    return (normal.inv_cdf(confidence) + normal.inv_cdf(POWER)) * standard_error
+
+
+def samples_needed_by(
+    standard_error: float, samples: int, distance: float, confidence: float
+) -> int | None:
+    """Samples that tell an estimate from a limit at that ``distance``; None at no distance."""
+    if distance == 0:
+        return None
+    return math.ceil(samples * (provable_by(standard_error, confidence) / distance) ** 2)
+
+
 def samples_needed(
     lost: float, won: float, samples: int, margin: float, confidence: float
 ) -> int | None:

@@ -33,7 +33,8 @@ class Records:
     """What a model answered, sample by sample; N samples.
 
     ``outputs`` float32 [kept, ...] holds the raw outputs of the first samples, as many as fit.
-    ``predictions`` is None where the metric knows no classes.
+    ``predictions`` is None where the metric knows no classes.  ``scores`` float64 [N] or [N, k] are
+    the metric's rows.
     """
 
     label: str
@@ -44,15 +45,15 @@ class Records:
     scores: np.ndarray
     outputs: np.ndarray = field(repr=False)
     nonfinite: np.ndarray
-    """bool [N]: NaN or infinity in any output of the model, scored or not."""
+    """int64 [N]: values that are NaN or infinity in all outputs of the model, scored or not."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
-    def mean(self) -> float:
+    def value(self) -> float:
         """The metric: a share in 0..1 for right/wrong metrics."""
-        return float(self.scores.mean())
+        return self.metric.total(self.scores)
 
 
 def record(
@@ -86,31 +87,35 @@ def record(
         UserError: no labels, a label that is NaN or no class, inputs or outputs that do not fit.
     """
     metric = metric or METRICS.build("top1")
-    scored = _output_name(session, output, label or "the model")
+    scored = output_name(session, output, label or "the model")
     size = fixed_batch(session.inputs) or batch
     parts: list[Records] = []
-    room = keep_bytes
+    room, where = keep_bytes, label or samples.name
     with (progress or Silent()).task(f"answers {label}".strip(), limit or len(samples)) as task:
         for one in samples.batches(size, limit):
             if labelled:
-                _check_labels(one, samples.name)
-            answers = _answer(session, one.inputs, len(one.ids), size)
-            broken = _nonfinite(answers, len(one.ids))
-            where = label or samples.name
-            parts.append(_scored(answers[scored], broken, one, metric, where, labelled, room))
+                check_labels(one, samples.name)
+            answers = answer(session, one.inputs, len(one.ids), size)
+            broken = nonfinite_values(answers, len(one.ids))
+            parts.append(score_batch(answers[scored], broken, one, metric, where, labelled, room))
             room -= parts[-1].outputs.nbytes
             task.advance(len(one.ids))
     return _joined(parts)
 
 
-def _output_name(session: Session, wanted: str | None, where: str) -> str:
+def output_name(session: Session, wanted: str | None, where: str) -> str:
+    """The output that is scored: ``wanted``, or the first.
+
+    Raises:
+        UserError: the model has no such output.
+    """
     names = [spec.name for spec in session.outputs]
     if wanted is not None and wanted not in names:
         raise UserError(f"there is no output '{wanted}', known: {', '.join(names)}", where=where)
     return wanted or names[0]
 
 
-def _answer(session: Session, inputs: Feeds, count: int, size: int) -> dict[str, np.ndarray]:
+def answer(session: Session, inputs: Feeds, count: int, size: int) -> dict[str, np.ndarray]:
     """Answers [count, ...]; for a fixed batch the last samples are repeated to fill it."""
     if fixed_batch(session.inputs) is None or count == size:
         return session(inputs)
@@ -122,7 +127,8 @@ def _answer(session: Session, inputs: Feeds, count: int, size: int) -> dict[str,
     return {name: a[:count] if a.shape[:1] == (size,) else a for name, a in answers}
 
 
-def _check_labels(batch: Batch, where: str) -> None:
+def check_labels(batch: Batch, where: str) -> None:
+    """Raise a user's error where labels are missing or NaN."""
     if batch.labels is None:
         raise UserError("the samples have no labels, and accuracy needs them", where=where)
     labels = np.asarray(batch.labels).reshape(len(batch.ids), -1)
@@ -131,18 +137,28 @@ def _check_labels(batch: Batch, where: str) -> None:
         raise UserError(f"the label of sample {batch.ids[int(bad.argmax())]} is NaN", where=where)
 
 
-def _nonfinite(answers: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-    """bool [count] over all outputs; one without a sample dimension counts for every sample."""
-    broken = np.zeros(count, bool)
-    for array in answers.values():
+def nonfinite_masks(answers: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """bool [count, values] by output; one without a sample dimension counts for every sample."""
+    masks = {}
+    for name, array in answers.items():
         if array.dtype.kind == "f":
             wrong = ~np.isfinite(array)
             by_sample = wrong.shape[:1] == (count,)
-            broken |= wrong.any(axis=tuple(range(1, wrong.ndim))) if by_sample else wrong.any()
-    return broken
+            masks[name] = (
+                wrong.reshape(count, -1)
+                if by_sample
+                else np.broadcast_to(wrong.reshape(1, -1), (count, wrong.size))
+            )
+    return masks
 
 
-def _scored(
+def nonfinite_values(answers: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    """int64 [count]: values that are NaN or infinity, over all outputs."""
+    found = (mask.sum(axis=1) for mask in nonfinite_masks(answers, count).values())
+    return np.asarray(sum(found, np.zeros(count, np.int64)))
+
+
+def score_batch(
     outputs: np.ndarray,
     nonfinite: np.ndarray,
     batch: Batch,
@@ -151,6 +167,11 @@ def _scored(
     labelled: bool,
     room: int,
 ) -> Records:
+    """Records of one batch, with as many raw outputs as fit into ``room`` bytes.
+
+    Raises:
+        UserError: the output has no sample dimension, or does not fit the metric.
+    """
     unscored = np.full(len(batch.ids), np.nan)
     labels = np.asarray(batch.labels) if labelled else unscored
     if outputs.shape[:1] != (len(batch.ids),):

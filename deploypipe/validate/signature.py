@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.tensors import TensorSpec
 from deploypipe.runtime import Session
 
 
-def shared_inputs(reference: Session, candidate: Session) -> tuple[TensorSpec, ...]:
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def shared_inputs(
+    reference: Session | Signature, candidate: Session | Signature
+) -> tuple[TensorSpec, ...]:
     """The inputs that fit both models: where one has a fixed dimension, it is fixed.
 
     Raises:

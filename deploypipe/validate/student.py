@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ def mean_interval(values: Sequence[float], confidence: float) -> Interval:
     return Interval(mean, mean - half, mean + half, confidence)
 
 
+@functools.cache
 def t_quantile(probability: float, freedom: int) -> float:
     """The t below which ``probability`` (in [0.5, 1)) of the distribution lies."""
     if not 0.5 <= probability < 1 or freedom < 1:

@@ -39,6 +39,8 @@ class Check:
     outcome: Outcome
     why: str
     side: Side
+    samples_needed: int | None = None
+    """About how many samples would decide what is undecided, where more of them would."""
 
     def to_json(self) -> dict[str, Json]:
         return {**vars(self), "outcome": self.outcome.value}

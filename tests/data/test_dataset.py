@@ -233,3 +233,18 @@ def test_the_digest_is_the_same_in_another_process(parquet_file: Callable[..., P
     code = f"from deploypipe.data import open_samples; print(open_samples('parquet:{file}').digest)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == open_samples(f"parquet:{file}").digest
+
+
+@pytest.mark.parametrize("of", [1, 2, 3])
+def test_parts_of_a_split_follow_each_other(of: int) -> None:
+    split = split_of(Counted(marks=np.arange(10)), [4, 2, 7], input="x")
+    parts = [split.shard(number, of) for number in range(1, of + 1)]
+    assert tuple(name for part in parts for name in part.ids) == split.ids
+    assert {part.name for part in parts} == {split.name}
+
+
+@pytest.mark.parametrize(("number", "of"), [(0, 2), (3, 2), (1, 4)])
+def test_a_part_that_cannot_be_is_told(number: int, of: int) -> None:
+    split = split_of(Counted(), [4, 2, 7])
+    with pytest.raises(UserError, match=f"there is no part {number} of {of} of 3 samples"):
+        split.shard(number, of)

@@ -119,7 +119,7 @@ def test_progress_ends_where_it_was_said_to(conv_net, target) -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(any_size_net, target) -> None:
-    image = np.ones((1, 1, 150, 150), np.float32)
+    image = np.linspace(-1, 1, 150 * 150, dtype=np.float32).reshape(1, 1, 150, 150)
 
     def peak(samples: int) -> int:
         tracemalloc.start()
@@ -130,3 +130,11 @@ def test_memory_does_not_grow_with_the_number_of_samples(any_size_net, target) -
 
     peak(1)
     assert peak(200) < 1.3 * peak(40)
+
+
+def test_samples_that_are_all_one_number_are_refused(any_size_net, target) -> None:
+    grey = [{"x": np.full((1, 1, 9, 9), 0.5, np.float32)}] * 3
+    with pytest.raises(UserError, match=r"every value of input 'x' is 0\.5\. Give real samples"):
+        observe(any_size_net, TENSORS, grey, target)
+    bright = {"x": np.full((1, 1, 9, 9), 0.75, np.float32)}
+    assert observe(any_size_net, TENSORS, [*grey, bright], target).samples == 4

@@ -35,7 +35,7 @@ def test_the_file_is_the_same_whatever_the_batches(name, conv_net, cpu, target) 
 def test_changes_and_refusals_are_sentences(parse, quantize) -> None:
     text = """agraph (float[N,1,1,1] x) => (float[N,1,1,1] y) <float[1,1,1,1] w = {2.0}>
       { [a] t = Conv(x, w) [b] u = Erf(t) [c] y = Conv(u, w) }"""
-    result = quantize(parse(text), [[[[1]]]])
+    result = quantize(parse(text), [[[[1]]]] * 8)
     assert result.changes == ["1 Conv in 8 bits"]
     assert result.refusals == [
         "Erf 'b' stays float: it has no 8-bit kernel",
@@ -123,3 +123,27 @@ def test_an_audit_that_blames_no_planned_unit_does_not_loop(parse, quantize, mon
     )
     with pytest.raises(AssertionError, match="names no unit of the plan"):
         quantize(parse(CHAIN), [[[[1]]]], keep_float={})
+
+
+def test_few_samples_work_and_are_told(conv_net, quantize) -> None:
+    warning = "only 1 samples were observed"
+    assert any(warning in line for line in quantize(conv_net, X[:1]).refusals)
+    assert not any("were observed" in line for line in quantize(conv_net, X).refusals)
+
+
+def test_custom_ops_initializers_as_inputs_and_subgraphs_stay_float_and_are_told(parse, quantize):
+    text = """agraph (float[N,2] x, bool c) => (float[N,2] y)
+      <float[2,2] w = {1.0, 0.3, 0.7, -1.0}> {
+        [first] t = MatMul(x, w)
+        [strange] g = com.microsoft.Gelu(t)
+        y = If (c) <then_branch = a () => (float[N,2] p) { [inner] p = MatMul(g, w) },
+                    else_branch = b () => (float[N,2] q) { q = Relu(g) }> }"""
+    model = parse(text)
+    model.graph.opset_imports["com.microsoft"] = 1
+    from deploypipe.quantize.profiles.cpu_vnni import CpuVnni
+    from deploypipe.quantize.units import find_units
+
+    units, kept = find_units(model, CpuVnni())
+    assert [unit.name for unit in units] == ["first"]
+    assert kept["strange"] == "it has no 8-bit kernel"
+    assert "subgraph" in kept["inner"]

@@ -127,12 +127,6 @@ def test_nodes_inside_a_subgraph_stay_float(found) -> None:
     assert "subgraph" in kept["inner"]
 
 
-def test_an_old_opset_is_refused_and_the_way_out_told(parse, cpu) -> None:
-    model = parse("agraph (float[1] x) => (float[1] y) { y = Relu(x) }", opset=12)
-    with pytest.raises(UserError, match=r"has opset 12.*need 13.*convert_version"):
-        find_units(model, cpu)
-
-
 def test_half_precision_is_refused(parse, cpu) -> None:
     model = parse("agraph (float16[1] x) => (float16[1] y) { y = Relu(x) }")
     with pytest.raises(UserError, match="'x' is float16; quantization starts from float32"):

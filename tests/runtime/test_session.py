@@ -36,6 +36,48 @@ def test_a_prepared_run_gives_the_same_answer_again(model, feeds):
         np.testing.assert_array_equal(run()[0], session(feeds)["y"])
 
 
+def test_on_a_processor_a_run_on_the_device_is_a_prepared_run(model, feeds):
+    with TARGETS.build("cpu").open(model) as session:
+        np.testing.assert_array_equal(session.prepare_on_device(feeds)()[0], session(feeds)["y"])
+
+
+def test_a_bound_run_answers_where_it_was_bound(model, feeds):
+    # With the processor as the device: on a GPU it is the same calls with another name.
+    with TARGETS.build("cpu").open(model) as session:
+        binding = session._session.io_binding()
+        session._session = Bindable(session._session, binding)
+        session._bound(feeds, "cpu", 0)()
+        (found,) = binding.copy_outputs_to_cpu()
+        np.testing.assert_array_equal(found, session(feeds)["y"])
+
+
+class Bindable:
+    """A session that gives one binding, so that its outputs can be looked at."""
+
+    def __init__(self, session, binding):
+        self.session, self.binding = session, binding
+
+    def io_binding(self):
+        return self.binding
+
+    def __getattr__(self, name):
+        return getattr(self.session, name)
+
+
+@pytest.mark.parametrize(
+    ("provider", "device"),
+    [
+        (("CPUExecutionProvider", {}), None),
+        (("CUDAExecutionProvider", {"device_id": "1"}), ("cuda", 1)),
+        (("TensorrtExecutionProvider", {}), ("cuda", 0)),
+    ],
+)
+def test_a_provider_computes_on_its_device(provider, device):
+    from deploypipe.runtime.session import _device
+
+    assert _device(provider) == device
+
+
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [

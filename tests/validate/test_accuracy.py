@@ -29,7 +29,7 @@ def test_records_hold_every_sample_with_its_answer(records):
     assert told.ids == tuple(f"sample/{i}" for i in range(5))
     assert told.predictions.tolist() == [0, 2, 1, 0, 1]
     assert told.scores.tolist() == [1, 1, 1, 1, 0]
-    assert told.mean == 0.8
+    assert told.value == 0.8
     assert told.nonfinite.tolist() == [False] * 5
     np.testing.assert_array_equal(told.outputs, X)
 

@@ -5,12 +5,13 @@ import pytest
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.tensors import TensorSpec
+from deploypipe.validate.experiment import Plan
 from deploypipe.validate.feeds import random_feeds, sample_feeds
 from deploypipe.validate.files import compare_file_latency, record_files
-from deploypipe.validate.interleave import Pace
+from deploypipe.validate.looks import Looks
 from deploypipe.validate.signature import shared_inputs
 
-QUICK = Pace(rounds=3, blocks=1, slot_seconds=0.001, warm_seconds=0.001)
+QUICK = Plan(Looks((3,)), seconds=0.1, blocks=1)
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def write(tmp_path):
 
 def test_two_files_are_timed_at_their_fixed_batch(write, scaled, cpu):
     a, b = write("a.onnx", scaled(batch=2)), write("b.onnx", scaled())
-    told = compare_file_latency(a, b, cpu, batch=64, pace=QUICK)
+    told = compare_file_latency(a, b, cpu, batch=64, plan=QUICK)
     assert told.batch == 2
     assert told.reference.environment == told.candidate.environment
 
@@ -117,7 +118,7 @@ def test_two_files_are_timed_at_their_fixed_batch(write, scaled, cpu):
 def test_two_files_are_timed_on_samples(write, scaled, cpu, samples):
     a, b = write("a.onnx", scaled()), write("b.onnx", scaled())
     split = samples(np.ones((8, 3), np.float32), None)
-    assert compare_file_latency(a, b, cpu, samples=split, batch=4, pace=QUICK).batch == 4
+    assert compare_file_latency(a, b, cpu, samples=split, batch=4, plan=QUICK).batch == 4
 
 
 def test_files_that_do_not_fit_are_not_timed(write, scaled, cpu):
@@ -131,4 +132,4 @@ def test_two_files_are_recorded_on_the_same_samples(write, scaled, cpu, samples)
     split = samples(np.ones((4, 3), np.float32), np.zeros(4, np.int64))
     reference, candidate = record_files(a, b, cpu, split)
     assert (reference.label, candidate.label) == ("reference", "candidate")
-    assert (reference.mean, candidate.mean) == (1.0, 0.0)
+    assert (reference.value, candidate.value) == (1.0, 0.0)

@@ -151,10 +151,19 @@ def test_a_drop_at_the_limit_is_told_to_stay_undecided():
     assert "more samples would not decide it" in told.why
 
 
-def test_the_samples_needed_of_a_bootstrap_follow_its_width():
+def test_the_samples_needed_of_a_bootstrap_follow_its_standard_error():
     drop = Interval(0.0, -2.0, 2.0, 0.9)
-    told = accuracy_check(AccuracyComparison("mse", "", 1.0, 100, 1, 1, drop, 0.95, False), 1.0)
-    assert "about 400 samples would decide" in told.why
+    told = AccuracyComparison("mse", "", 1.0, 100, 1, 1, drop, 0.95, False, standard_error=1.2)
+    check = accuracy_check(told, 1.0)
+    assert "about 1234 samples would decide" in check.why  # ((1.645 + 1.282) * 1.2)² * 100
+    assert check.samples_needed == check.to_json()["samples_needed"] == 1234
+    assert accuracy_check(told, 3.0).samples_needed is None
+
+
+def test_the_smallest_margin_that_is_proven_is_told():
+    told = accuracy_check(accuracy(3, 1, 1000), 5.0)
+    assert told.outcome is PASS
+    assert f"they prove a loss of at most {told.high:.2g}" in told.why
 
 
 def error(reference, candidate, samples=100):
@@ -278,7 +287,7 @@ def test_a_verdict_is_plain_json():
 
 def test_a_row_of_the_report_is_plain_json():
     row = dataclasses.replace(BEFORE, latency=Measurement("reference", "ms", (1.0, 3.0)))
-    assert row.to_json()["latency_ms"] == {"p50": 2.0, "p90": None, "n": 2}
+    assert row.to_json()["latency_ms"] == {"p50": 2.0, "p90": None, "p99": None, "n": 2}
 
 
 @pytest.mark.parametrize(

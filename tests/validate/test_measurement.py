@@ -12,7 +12,7 @@ def of(count):
 def test_everything_is_computed_from_the_raw_values():
     measured = of(101)
     assert (measured.p50, measured.mean, measured.p90, measured.spread) == (51, 51, 91, 50)
-    assert measured.summary() == {"p50": 51, "p90": 91, "n": 101}
+    assert measured.summary() == {"p50": 51, "p90": 91, "p99": None, "n": 101}
 
 
 @pytest.mark.parametrize(("count", "told"), [(63, (False, False)), (64, (True, False)),

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from deploypipe.validate.bootstrap import bootstrap_interval
 from deploypipe.validate.interval import Interval
 from deploypipe.validate.paired_proportions import (
     drop_interval,
     mcnemar_p,
+    provable_by,
     provable_margin,
     samples_needed,
+    samples_needed_by,
 )
 from deploypipe.validate.student import mean_interval, t_probability, t_quantile
 
@@ -58,6 +59,34 @@ def test_tango_is_as_published_for_airway_hyper_responsiveness():
     # Fagerland, Lydersen and Laake (2014), Statistics in Medicine 33: 1, 7, 1, 12 of 21 children.
     interval = drop_interval(1, 7, 21, 0.975)
     assert (round(interval.low, 3), round(interval.high, 3)) == (-0.517, -0.026)
+
+
+def test_tango_is_that_of_another_program():
+    # PropCIs::scoreci.mp(25, 28, 618, 0.90) of R, which counts (second - first) / n.
+    interval = drop_interval(28, 25, 618, 0.95)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (-0.0148, 0.0247)
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "n", "confidence"),
+    [(1, 7, 21, 0.975), (132, 107, 1144, 0.975), (40, 20, 160, 0.975), (3, 0, 900, 0.95)],
+)
+def test_tango_is_a_root_of_the_closed_quartic(lost, won, n, confidence):
+    # Yang, Sun and Hardin (2013), Statistics in Medicine 32, 1336-1342.
+    g, d, s = NormalDist().inv_cdf(confidence) ** 2, lost - won, lost + won
+    roots = np.roots(
+        [
+            n**2 * (n / g + 1) ** 2,
+            -n * d * (n / g + 1) * (4 * n / g + 1),
+            2 * n * d**2 * (3 * n / g + 2) / g - n**2 * (s / g + 1),
+            n * d * (2 * s / g + 1) - d**3 * (4 * n / g + 1) / g,
+            d**2 * (d**2 / g - s) / g,
+        ]
+    )
+    real = sorted(root.real for root in roots if abs(root.imag) < 1e-9)
+    interval = drop_interval(lost, won, n, confidence)
+    for end in (interval.low, interval.high):
+        assert min(abs(end - root) for root in real) < 1e-6
 
 
 def restricted_likelihood_bounds(lost, won, n, confidence):
@@ -133,6 +162,21 @@ def test_mcnemar_is_the_binomial_test_of_scipy(lost, won):
     assert mcnemar_p(lost, won) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(("lost", "won"), [(1, 0), (6, 2), (11, 30), (25, 25)])
+def test_mcnemar_is_the_exact_test_of_statsmodels(lost, won):
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    expected = tables.mcnemar([[100, lost], [won, 50]], exact=True).pvalue
+    assert mcnemar_p(lost, won) == pytest.approx(expected, rel=1e-9)
+
+
+def test_samples_for_a_standard_error_shrink_with_its_square():
+    # The closed form for proportions with q = 0.02: sqrt(q / n) is the standard error.
+    error = math.sqrt(0.02 / 10_000)
+    assert provable_by(error, 0.95) == pytest.approx(provable_margin(100, 100, 10_000, 0.95))
+    assert samples_needed_by(error, 10_000, 0.01, 0.95) == 1713
+    assert samples_needed_by(error, 10_000, 0.0, 0.95) is None
+
+
 def test_the_provable_margin_is_the_closed_form():
     # 2 % of 10 000 flip: (1.645 + 1.282) * sqrt(0.02 / 10 000) = 0.41 points.
     assert provable_margin(100, 100, 10_000, 0.95) == pytest.approx(0.00414, abs=1e-5)
@@ -153,25 +197,3 @@ def test_without_flips_the_samples_needed_prove_the_margin():
 
 def test_a_drop_that_is_the_margin_is_never_decided():
     assert samples_needed(2, 1, 100, 0.01, 0.95) is None
-
-
-def test_the_bootstrap_finds_the_interval_of_a_normal_mean():
-    rng = np.random.default_rng(1)
-    values = rng.normal(3, 2, 400)
-    interval = bootstrap_interval(values, 0.95)
-    half = NormalDist().inv_cdf(0.95) * values.std() / 20
-    assert interval.value == pytest.approx(values.mean())
-    assert interval.low == pytest.approx(values.mean() - half, abs=0.03)
-    assert interval.high == pytest.approx(values.mean() + half, abs=0.03)
-
-
-def test_the_bootstrap_repeats_with_its_seed():
-    values = np.random.default_rng(2).normal(size=50)
-    assert bootstrap_interval(values, 0.95, 7) == bootstrap_interval(values, 0.95, 7)
-    assert bootstrap_interval(values, 0.95, 7) != bootstrap_interval(values, 0.95, 8)
-
-
-@pytest.mark.parametrize("values", [[2.0], [0.0, math.inf, 1.0], [0.0, math.nan]])
-def test_the_bootstrap_of_one_value_or_of_no_number_is_unbounded(values):
-    interval = bootstrap_interval(np.array(values), 0.95)
-    assert (interval.low, interval.high) == (-math.inf, math.inf)

@@ -16,12 +16,10 @@ class MeanSquaredError(Metric):
 
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "squared error"
+    takes: ClassVar[str] = "outputs and labels of one shape"
 
     def score(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         if outputs.size != labels.size or len(outputs) != len(labels):
-            raise ValueError(
-                "mean-squared-error takes outputs and labels of one shape, "
-                f"got {list(outputs.shape)} and {list(labels.shape)}"
-            )
+            raise self.refuse(outputs, labels)
         given, wanted = (a.reshape(len(a), -1).astype(np.float64) for a in (outputs, labels))
         return np.asarray(((given - wanted) ** 2).mean(axis=1))

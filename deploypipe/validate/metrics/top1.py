@@ -17,9 +17,10 @@ class Top1(Metric):
     binary: ClassVar[bool] = True
     unit: ClassVar[str] = "points"
     scale: ClassVar[float] = 100.0
+    takes: ClassVar[str] = "outputs [N, classes] and labels [N]"
 
     def score(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        classes = class_labels(outputs, labels, "top1")
+        classes = class_labels(self, outputs, labels)
         right = outputs.argmax(axis=1) == classes
         return np.asarray(right & ~np.isnan(outputs).any(axis=1), np.float64)
 
@@ -34,20 +35,18 @@ def predicted_classes(outputs: np.ndarray) -> np.ndarray | None:
     return np.asarray(outputs.argmax(axis=1))
 
 
-def class_labels(outputs: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
-    """Labels int64 [N] for scores [N, classes].
+def class_labels(metric: Metric, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Labels int64 [N] for scores [N, classes]; a column of labels will do.
 
     Raises:
         ValueError: other shapes, a label that is no whole number, or one that is no class.
     """
-    if outputs.ndim != 2 or labels.shape != (len(outputs),):
-        raise ValueError(
-            f"{metric} takes outputs [N, classes] and labels [N], "
-            f"got {list(outputs.shape)} and {list(labels.shape)}"
-        )
-    classes = labels.astype(np.int64)
-    wrong = (classes != labels) | (classes < 0) | (classes >= outputs.shape[1])
+    if outputs.ndim != 2 or labels.shape not in ((len(outputs),), (len(outputs), 1)):
+        raise metric.refuse(outputs, labels)
+    given = labels.reshape(-1)
+    classes = given.astype(np.int64)
+    wrong = (classes != given) | (classes < 0) | (classes >= outputs.shape[1])
     if wrong.any():
-        label = labels[wrong][0]
+        label = given[wrong][0]
         raise ValueError(f"label {label} is not one of the model's {outputs.shape[1]} classes")
     return classes

@@ -18,9 +18,10 @@ class Top5(Metric):
     binary: ClassVar[bool] = True
     unit: ClassVar[str] = "points"
     scale: ClassVar[float] = 100.0
+    takes: ClassVar[str] = "outputs [N, classes] and labels [N]"
 
     def score(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        classes = class_labels(outputs, labels, "top5")
+        classes = class_labels(self, outputs, labels)
         # A stable sort, so that among equal scores the lower class wins, as with argmax.
         best = np.argsort(-outputs.astype(np.float64), axis=1, kind="stable")[:, :5]
         right = (best == classes[:, None]).any(axis=1)

@@ -1,0 +1,74 @@
+"""Words of the command line as values; a wrong one is told with what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploypipe.core.errors import UserError
+
+
+def two(files: Sequence[Path], wanted: str) -> tuple[Path, Path]:
+    """Exactly two files."""
+    if len(files) != 2:
+        raise UserError(f"expected {wanted}, got {len(files)} files")
+    return files[0], files[1]
+
+
+def shape(text: str) -> tuple[str, list[int]]:
+    """``image=3,32,32``."""
+    name, _, sizes = text.partition("=")
+    try:
+        found = [int(size) for size in sizes.split(",")]
+    except ValueError:
+        found = [0]
+    if not name or min(found) < 1:
+        raise UserError(f"expected NAME=3,32,32, got {text!r}", where="--input")
+    return name, found
+
+
+def named_size(text: str) -> tuple[str, int]:
+    """``N=8``."""
+    name, _, size = text.partition("=")
+    if not name or not size.isdecimal() or int(size) < 1:
+        raise UserError(f"expected NAME=N, got {text!r}", where="--size")
+    return name, int(size)
+
+
+def budget(text: str | None) -> dict[str, float]:
+    """``accuracy_drop=1.0,speedup=2``."""
+    return dict(_limit(part) for part in text.split(",")) if text else {}
+
+
+def _limit(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise UserError(f"expected NAME=NUMBER, got {text!r}", where="--budget") from None
+
+
+def percent(text: str) -> float:
+    """``5%`` as a share."""
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UserError(f"expected a share such as 5%, got {text!r}", where="--margin") from None
+    if not 0 <= value < 1:
+        raise UserError(f"expected a share from 0% to 100%, got {text!r}", where="--margin")
+    return value
+
+
+def shard(text: str) -> tuple[int, int]:
+    """``2/8``: the second of eight parts."""
+    number, _, of = text.partition("/")
+    if not number.isdecimal() or not of.isdecimal() or not 1 <= int(number) <= int(of):
+        raise UserError(f"expected I/N with I from 1 to N, got {text!r}", where="--shard")
+    return int(number), int(of)
+
+
+def needed(path: Path | None, option: str) -> Path:
+    """A path that another option cannot do without."""
+    if path is None:
+        raise UserError("it is needed here", where=option, then=f"Give {option} FILE")
+    return path

@@ -1,0 +1,125 @@
+"""An experiment on whatever two things are given: files and code in fresh processes, objects here."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deploypipe.core.errors import UserError
+from deploypipe.core.progress import Progress, Silent
+from deploypipe.core.tensors import TensorSpec, fixed_batch
+from deploypipe.runtime import Feeds, Target
+from deploypipe.validate.experiment import Experiment, Plan, Take, here
+from deploypipe.validate.feeds import random_feeds, sample_feeds
+from deploypipe.validate.fresh import Fresh, fresh_target, saved
+from deploypipe.validate.interleave import Opener, Pace, Round, Turns
+from deploypipe.validate.latency import CANDIDATE, REFERENCE, TWIN, batch_size
+from deploypipe.validate.records import Samples
+from deploypipe.validate.signature import Signature, shared_inputs
+from deploypipe.validate.subject import opener_of
+from deploypipe.validate.workers import Workers
+
+LEAST_SECONDS = 3.0
+"""A shorter decision has no time for processes, and gets fresh sessions in this one."""
+
+Signatures = Mapping[str, Signature | None]
+
+
+def experiment_on(
+    reference: object,
+    candidate: object,
+    target: Target,
+    *,
+    samples: Samples | None = None,
+    feeds: Sequence[Feeds] | None = None,
+    batch: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    plan: Plan | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Experiment:
+    """Prepare to time ``candidate`` against ``reference``: files, ``FILE.py:FUNCTION`` or callables.
+
+    Inputs are ``feeds``, else the first batches of ``samples``, else drawn at random.
+
+    Raises:
+        UserError: a file is no model, the two do not take and give the same, or nobody says what
+            to feed them.
+        EnvironmentLacks: the target is missing.
+        Crash: a model ends the process that opens it.
+    """
+    plan, subjects = plan or Plan(), {REFERENCE: reference, CANDIDATE: candidate}
+    fresh = _fresh(subjects, target, plan)
+    openers = {label: opener_of(subject, target) for label, subject in subjects.items()}
+    if fresh is not None:
+        fresh.workers.expect(1 + plan.looks.counts[0])  # one to look at the models
+    signatures = _signatures(openers) if fresh is None else fresh.signatures()
+    given = list(feeds) if feeds is not None else _feeds(signatures, samples, batch, shapes)
+    if not given:
+        raise UserError("there is no input to time with", then="Give at least one batch")
+    size, progress = batch_size(given[0]), progress or Silent()
+    if fresh is None:
+        take = here({**openers, TWIN: openers[REFERENCE]}, given, time.perf_counter_ns)
+        return Experiment(take, size, "session", plan, seed, progress)
+    take, expect = _in_processes(fresh, given), fresh.workers.expect
+    return Experiment(take, size, "process", plan, seed, progress, expect=expect)
+
+
+def _fresh(subjects: Mapping[str, object], target: Target, plan: Plan) -> Fresh | None:
+    """Fresh processes, where both models have a name and the target can be made anew."""
+    spec = fresh_target(target)
+    named = all(isinstance(subject, str | Path) for subject in subjects.values())
+    if spec is None or not named or (plan.seconds is not None and plan.seconds < LEAST_SECONDS):
+        return None
+    models = {label: str(subject) for label, subject in subjects.items()}
+    return Fresh(models, Workers(spec))
+
+
+def _in_processes(fresh: Fresh, feeds: Sequence[Feeds]) -> Take:
+    folder = Path(tempfile.mkdtemp(prefix="deploypipe-"))
+    file = saved(feeds, folder)
+    trio = replace(fresh, models={**fresh.models, TWIN: fresh.models[REFERENCE]})
+
+    def take(opened: Sequence[str], groups: Sequence[Turns], pace: Pace, seed: str) -> Round:
+        return trio.round(opened, file, groups, pace, seed)
+
+    weakref.finalize(take, shutil.rmtree, folder, ignore_errors=True)
+    return take
+
+
+def _signatures(openers: Mapping[str, Opener]) -> dict[str, Signature | None]:
+    with ExitStack() as stack:
+        models: dict[str, Any] = {k: stack.enter_context(one()) for k, one in openers.items()}
+        return {
+            label: Signature(model.inputs, model.outputs) if hasattr(model, "inputs") else None
+            for label, model in models.items()
+        }
+
+
+def _feeds(
+    signatures: Signatures,
+    samples: Samples | None,
+    batch: int,
+    shapes: Mapping[str, Sequence[int]] | None,
+) -> list[dict[str, Any]]:
+    specs = _specs(signatures)
+    if samples is not None:
+        return sample_feeds(samples, fixed_batch(specs or ()) or batch)
+    if specs is None:  # code of which nobody knows what it takes: nothing, then
+        return [{}]
+    return random_feeds(specs, batch=batch, shapes=shapes)
+
+
+def _specs(signatures: Signatures) -> tuple[TensorSpec, ...] | None:
+    reference, candidate = signatures[REFERENCE], signatures[CANDIDATE]
+    if reference is not None and candidate is not None:
+        return shared_inputs(reference, candidate)
+    known = reference or candidate
+    return known.inputs if known else None

@@ -1,0 +1,22 @@
+"""Peak memory of a block."""
+
+import numpy as np
+import pytest
+
+from deploypipe.validate import memory
+from deploypipe.validate.memory import peak_growth
+
+
+def test_memory_that_is_given_back_counts():
+    with peak_growth() as growth:
+        np.ones(4_000_000).sum()
+        grown = growth()
+    if grown is None:
+        pytest.skip("this system does not let a process reset its peak")
+    assert 30e6 < grown < 60e6
+
+
+def test_where_the_peak_cannot_be_reset_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_RESET", tmp_path)
+    with peak_growth() as growth:
+        assert growth() is None
