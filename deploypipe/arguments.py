@@ -1,11 +1,34 @@
-"""Words of the command line as values; a wrong one is told with what was expected."""
+"""Words of the command line: what several commands take, and texts as values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from deploypipe.core.errors import UserError
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change the recipe: steps.train.epochs=3"),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC",
+        help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml, which keeps calibration "
+        "and validation apart: quantize and validate take the same samples of a source.",
+    ),
+]
+Samples = Annotated[int | None, typer.Option(help="Use only so many samples.")]
+TargetName = Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of one operator.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
 
 
 def two(files: Sequence[Path], wanted: str) -> tuple[Path, Path]:

@@ -17,6 +17,17 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from deploypipe import arguments
+from deploypipe.arguments import (
+    Data,
+    Json,
+    Model,
+    Output,
+    Recipe,
+    Samples,
+    Set,
+    TargetName,
+    Threads,
+)
 from deploypipe.core.errors import DeploypipeError
 
 app = typer.Typer(
@@ -37,26 +48,6 @@ OUR_BUG = 70
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 """click's error for a wrong command line; which click, is typer's choice."""
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Change the recipe: steps.train.epochs=3"),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SPEC",
-        help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml, which keeps calibration "
-        "and validation apart: quantize and validate take the same samples of a source.",
-    ),
-]
-Samples = Annotated[int | None, typer.Option(help="Use only so many samples.")]
-TargetName = Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of one operator.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")]
-Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
 
 
 def main() -> None:
@@ -128,12 +119,26 @@ def plan(recipe: Recipe, changes: Set = None, as_json: Json = False) -> None:
 
 @app.command()
 def doctor(
-    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]")] = None, as_json: Json = False
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]")] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FILE.onnx", help="Why does it not run in 8 bits?")
+    ] = None,
+    repaired: Annotated[
+        Path | None, typer.Option("--repair", metavar="FILE.onnx", help="Write the model mended")
+    ] = None,
+    target: TargetName = "cpu",
+    as_json: Json = False,
 ) -> None:
     """What is here or missing, and what a recipe would lack."""
-    from deploypipe.doctor import examine
+    from deploypipe.doctor import examine, examine_model
     from deploypipe.report.tables import key_table
 
+    if repaired is not None and model is None:
+        raise typer.BadParameter("--repair needs --model")
+    if model is not None:
+        opened = _settings(None, None, target, None).open_target()
+        _show(examine_model(model, opened, repaired), as_json, key_table)
+        return
     found = examine(recipe)
     _show(found, as_json, key_table)
     raise typer.Exit(found["exit_code"])

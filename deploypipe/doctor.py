@@ -1,16 +1,21 @@
-"""Is everything here that a run needs?  Versions, targets, extras; with a recipe, its checks."""
+"""Is everything here that a run needs?  Versions, targets, extras; with a recipe, its checks.
+
+And what is wrong with a quantized model.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
-from deploypipe.core.errors import DeploypipeError
+from deploypipe.core.errors import DeploypipeError, UserError
 from deploypipe.core.files import Json
 from deploypipe.core.options import build
 from deploypipe.core.shelf import EXTRA_OF
+from deploypipe.graph.files import load, save
 from deploypipe.pipeline import plan
-from deploypipe.runtime import TARGETS, host
+from deploypipe.quantize.examine import examine_quantized, repair, summary
+from deploypipe.runtime import TARGETS, Target, host
 from deploypipe.runtime.onnx_runtime import clashing_builds
 
 
@@ -28,6 +33,34 @@ def examine(recipe: Path | None = None) -> dict[str, Json]:
     }
     if recipe is not None:
         found["recipe"], found["exit_code"] = _recipe(recipe)
+    return found
+
+
+def examine_model(file: Path, target: Target, repaired: Path | None = None) -> dict[str, Json]:
+    """Which 8-bit nodes of a model run in float, and why; ``repaired`` is where to mend it.
+
+    Raises:
+        UserError: the file is no ONNX model, cannot be opened, or is where ``repaired`` goes.
+    """
+    model = load(file)
+    count, findings = examine_quantized(model, target)
+    found: dict[str, Json] = {
+        "answer": summary(count, findings),
+        "findings": [one.to_json() for one in findings],
+    }
+    if repaired is not None:
+        if repaired.exists() and repaired.samefile(file):
+            raise UserError(
+                "the output is the input", where=str(repaired), then="Give another path"
+            )
+        mended = repair(model)
+        save(mended.model, repaired)
+        count, left = examine_quantized(mended.model, target)
+        found["repaired"] = {
+            "output": str(repaired),
+            "changes": mended.changes,
+            "answer": summary(count, left),
+        }
     return found
 
 

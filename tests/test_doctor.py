@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 
+import onnx
+import onnx.parser
+import pytest
+
 from deploypipe import doctor
-from deploypipe.core.errors import EnvironmentLacks
-from deploypipe.doctor import examine
+from deploypipe.core.errors import EnvironmentLacks, UserError
+from deploypipe.doctor import examine, examine_model
+from deploypipe.runtime.targets.cpu import Cpu
 
 
 def test_the_machine_is_described():
@@ -61,3 +66,25 @@ def test_a_missing_target_has_its_own_exit_code(tiny):
     tiny.recipe["target"] = "cuda"
     if examine()["targets"]["cuda"] != "ready":
         assert examine(tiny.file)["exit_code"] == 4
+
+
+SIGNED = """<ir_version: 8, opset_import: ["": 17]> g (float[N,1,2,2] x) => (float[N,1,2,2] y)
+  <float s = {0.05}, int8 z = {3}, int8[1,1,1,1] v = {100}, float t = {0.01}>
+  { q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) w = DequantizeLinear(v, t)
+    [conv] c = Conv(d, w) p = QuantizeLinear(c, s, z) o = DequantizeLinear(p, s, z)
+    e = Conv(o, w) f = QuantizeLinear(e, s, z) h = DequantizeLinear(f, s, z) y = Add(h, o) }"""
+
+
+def test_a_quantized_model_is_examined_and_mended(tmp_path):
+    file, out = tmp_path / "int8.onnx", tmp_path / "mended.onnx"
+    onnx.save(onnx.parser.parse_model(SIGNED), file)
+    before = file.read_bytes()
+    found = examine_model(file, Cpu(threads=1), out)
+    assert "2 nodes with 8-bit weights run in float" in found["answer"]
+    assert {one["cause"] for one in found["findings"]} == {"SIGNED_FAN_OUT"}
+    assert found["repaired"]["answer"] == "all 2 nodes with 8-bit weights run in 8 bits"
+    assert file.read_bytes() == before
+    onnx.checker.check_model(onnx.load(out))
+    json.dumps(found)
+    with pytest.raises(UserError, match="the output is the input"):
+        examine_model(file, Cpu(threads=1), file)

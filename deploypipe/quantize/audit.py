@@ -17,7 +17,7 @@ from deploypipe.quantize.profile import Kind
 from deploypipe.quantize.units import Unit
 from deploypipe.runtime import Target
 
-_INTEGER = re.compile(r"QLinear|QGemm|MatMulIntegerToFloat|ConvInteger")
+_INTEGER = re.compile(r"QLinear|QGemm|MatMulInteger|ConvInteger|DynamicQuantizeMatMul|MatMulNBits")
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,11 @@ class Audit:
 
 def audit(model: ir.Model, plan: QuantPlan, target: Target) -> Audit:
     """Open the quantized ``model``, read the graph that the runtime made of it, find every unit."""
-    labelled = model.clone()
-    makers = {out.name: node for node in labelled.graph for out in node.outputs}
-    for number, unit in enumerate(plan.units):
-        makers[unit.result].name = _label(number)
-    optimized = optimized_graph(to_bytes(labelled), target)
+    numbers = {unit.result: number for number, unit in enumerate(plan.units)}
+    optimized = optimized_graph(to_bytes(labelled(model, numbers)), target)
     unfused = {}
     for number, unit in enumerate(plan.units):
-        fate = _fate(unit, _label(number), optimized)
+        fate = _fate(unit, label(number), optimized)
         if fate:
             unfused[unit.name] = fate
     return Audit(dict(Counter(node.op_type for node in optimized)), unfused)
@@ -53,18 +50,37 @@ def optimized_graph(model: bytes, target: Target) -> ir.Graph:
         return ir.load(path).graph
 
 
-def _label(number: int) -> str:
+def labelled(model: ir.Model, numbers: Mapping[str, int]) -> ir.Model:
+    """A copy in which the nodes that make the tensors of ``numbers`` are called by `label`."""
+    copy = model.clone()
+    for node in copy.graph:
+        number = numbers.get(str(node.outputs[0].name))
+        if number is not None:
+            node.name = label(number)
+    return copy
+
+
+def label(number: int) -> str:
     """Fused nodes keep the name of the node they replace, with a suffix: ``unit.3._token_7``."""
     return f"unit.{number}."
 
 
-def _fate(unit: Unit, label: str, graph: ir.Graph) -> str:
+def fused(name: str, graph: ir.Graph) -> bool:
+    """Whether a node of this label became an integer kernel."""
+    return any(_INTEGER.match(node.op_type) for node in _nodes(name, graph))
+
+
+def _nodes(name: str, graph: ir.Graph) -> list[ir.Node]:
+    return [node for node in graph if (node.name or "").startswith(name)]
+
+
+def _fate(unit: Unit, name: str, graph: ir.Graph) -> str:
     """Empty if the unit runs in integers, else a reason."""
-    nodes = [node for node in graph if (node.name or "").startswith(label)]
+    nodes = _nodes(name, graph)
     if unit.kind is Kind.MOVE:
         floats = [node for node in nodes if _reads_dequantized(node)]
         return f"the runtime runs it in float, as {floats[0].op_type}" if floats else ""
-    if any(_INTEGER.match(node.op_type) for node in nodes):
+    if fused(name, graph):
         return ""
     ops = sorted({node.op_type for node in nodes})
     return f"the runtime did not fuse it: {', '.join(ops) or 'it is gone'}"

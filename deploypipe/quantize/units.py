@@ -93,7 +93,8 @@ def check_model(model: ir.Model) -> None:
     if quantized is not None:
         raise UserError(
             f"the model is already quantized: it has {quantized.op_type} '{name_of(quantized)}'",
-            then="Give the float32 model",
+            then="Give the float32 model; `deploypipe doctor --model FILE` tells what of a quantized "
+            "one runs in float, and mends it",
         )
     values = [*model.graph.inputs, *model.graph.initializers.values()]
     halves = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
