@@ -85,7 +85,8 @@ def ours(model: Path, count: int) -> Facts:
     loaded, profile = load(model), PROFILES.build("cpu").resolve()
     placement = place(loaded, find_units(loaded, profile))
     tensors = sorted(set(placement.roots.values()))
-    seen = observe(loaded, tensors, iter(images), Cpu(THREADS))
+    floored = {unit.output for unit in placement.units if unit.low >= 0}
+    seen = observe(loaded, tensors, iter(images), Cpu(THREADS), floored=floored)
     facts = {"observe_seconds": time.perf_counter() - began}
     slowest = 0.0
     for name in CALIBRATORS:

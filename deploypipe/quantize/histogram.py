@@ -20,7 +20,7 @@ CODES = 1 << 16
 _INFINITY = 0x7F80
 _SIGN = 0x8000
 _FLUSH_AT = 1 << 18
-PICKED = 1 << 14
+PICKED = 1 << 12
 """Of a sample's array about so many values are counted."""
 
 

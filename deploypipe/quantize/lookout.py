@@ -4,13 +4,15 @@
 
 Done in the graph, no whole tensor leaves it, so they are let go as in plain inference and the
 runtime's threads do the work.  The steps are constants for the shapes of the first sample; samples of
-other shapes run in a second session whose tensors leave it whole, and the same values are picked.
+other shapes run in a second session whose tensors leave it whole, and the same values are picked; so
+do samples after which anything is not finite.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +23,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from deploypipe.graph.files import to_bytes
+from deploypipe.graph.shapes import shaped_values, sizes_of
 from deploypipe.quantize.histogram import Floats, pick, step_of
 from deploypipe.quantize.naming import Names
 from deploypipe.runtime import Session, Target
@@ -57,7 +60,8 @@ class Seen:
 class Lookout:
     """Runs samples and tells of ``tensors``; a context manager around one or two sessions.
 
-    ``means`` are of some of the tensors.
+    ``means`` are of some of the tensors.  Of ``floored`` ones it is known that nothing is below
+    zero; their smallest value is told as zero, which saves looking at all of them once more.
     """
 
     def __init__(
@@ -66,8 +70,9 @@ class Lookout:
         tensors: Sequence[str],
         target: Target,
         means: Mapping[str, ChannelMean] | None = None,
+        floored: Collection[str] = (),
     ) -> None:
-        self._target = target
+        self._target, self._floored = target, frozenset(floored)
         self._model = model.clone()
         # In both sessions the runtime averages, so that the bits are the same.
         self._means = _average(self._model, means or {})
@@ -93,19 +98,32 @@ class Lookout:
     def __call__(self, sample: Arrays, start: int) -> Iterator[Seen]:
         """What every tensor held, those that are empty left out; ``start`` decides what is picked."""
         shapes = tuple((name, sample[name].shape) for name in sorted(sample))
+        if self._inside is None:
+            self._look_inside(_inferred_sizes(self._model, self._made, sample), shapes)
         inside = self._inside if shapes == self._shapes else None
         made = inside(sample, start) if inside else self._answer(sample)
+        if inside is not None and not inside.is_sound(made, start):
+            inside, made = None, self._answer(sample)
         for name in self._fed:
             yield from _seen(name, sample[name], start, self._mean(name, made))
         for name in self._made:
             mean = self._mean(name, made)
-            yield from (
-                inside.seen(name, made, mean) if inside else _seen(name, made[name], start, mean)
-            )
+            if inside is not None:
+                yield from inside.seen(name, made, mean)
+            else:
+                yield from _seen(name, made[name], start, mean, name in self._floored)
         if self._inside is None:
-            sizes = {name: made[name].size for name in self._made if made[name].size}
-            self._inside = _Inside(self._model, sizes, self._means, self._target, self._stack)
-            self._shapes = shapes
+            self._look_inside({name: made[name].size for name in self._made}, shapes)
+
+    def _look_inside(self, sizes: Mapping[str, int] | None, shapes: Shapes) -> None:
+        """Open the session for these shapes, if the tensors' sizes are known."""
+        if sizes is None:
+            return
+        held = {name: size for name, size in sizes.items() if size}
+        self._inside = _Inside(
+            self._model, held, self._means, self._floored, self._target, self._stack
+        )
+        self._shapes = shapes
 
     def _answer(self, sample: Arrays) -> Arrays:
         if self._whole is None:
@@ -117,14 +135,35 @@ class Lookout:
         return made[self._means[name]] if name in self._means else _NO_MEAN
 
 
+def _inferred_sizes(
+    model: ir.Model, tensors: Sequence[str], sample: Arrays
+) -> dict[str, int] | None:
+    """How many values each tensor has for such a sample; None where that only shows in a run."""
+    copy = model.clone()
+    for value in copy.graph.inputs:
+        if str(value.name) in sample:
+            value.shape = ir.Shape(sample[str(value.name)].shape)
+    values = shaped_values(copy)
+    sizes = {name: sizes_of(values.get(name)) for name in tensors}
+    if any(size is None for size in sizes.values()):
+        return None
+    return {name: math.prod(size) for name, size in sizes.items() if size is not None}
+
+
+def _is_finite(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
 _NO_MEAN: Floats = np.zeros(0, np.float32)
 
 
-def _seen(name: str, array: npt.NDArray[Any], start: int, mean: Floats) -> Iterator[Seen]:
+def _seen(
+    name: str, array: npt.NDArray[Any], start: int, mean: Floats, floored: bool = False
+) -> Iterator[Seen]:
     values = np.asarray(array, np.float32)
     if values.size:
-        extremes = float(values.min()), float(values.max())
-        yield Seen(name, pick(values, start), *extremes, values.size, mean)
+        low = 0.0 if floored else float(values.min())
+        yield Seen(name, pick(values, start), low, float(values.max()), values.size, mean)
 
 
 def digest(sample: Arrays) -> int:
@@ -154,29 +193,45 @@ class _Inside:
         model: ir.Model,
         sizes: Mapping[str, int],
         means: Mapping[str, str],
+        floored: Collection[str],
         target: Target,
         stack: ExitStack,
     ) -> None:
         self._sizes = sizes
         copy = model.clone()
         editor = _Editor(copy)
-        self._outputs = {name: editor.watch(name, size) for name, size in sizes.items()}
+        self._outputs = {
+            name: editor.watch(name, size, name in floored) for name, size in sizes.items()
+        }
         self._starts = {step: str(value.name) for step, value in editor.starts.items()}
         copy.graph.inputs.extend(editor.starts.values())
-        outputs = [editor.values[name] for three in self._outputs.values() for name in three]
+        outputs = [editor.values[name] for each in self._outputs.values() for name in each]
         outputs += [editor.values[name] for name in means.values()]
-        copy.graph.outputs[:] = outputs or list(copy.graph.outputs)
+        # The model's own outputs tell of a NaN wherever it came from.
+        copy.graph.outputs[:] = [*outputs, *copy.graph.outputs]
         self._session = stack.enter_context(target.open(to_bytes(copy)))
 
     def __call__(self, sample: Arrays, start: int) -> Arrays:
         starts = {name: np.array([start % step], np.int64) for step, name in self._starts.items()}
         return self._session({**sample, **starts})
 
+    def is_sound(self, made: Arrays, start: int) -> bool:
+        """Whether all is finite, and as much was picked as the inferred sizes say.
+
+        The runtime's minimum and maximum may pass over a NaN, so the model's outputs count too.
+        """
+        for name, (picked, *_) in self._outputs.items():
+            step = step_of(self._sizes[name])
+            if made[picked].size != len(range(start % step, self._sizes[name], step)):
+                return False
+        return all(_is_finite(array) for array in made.values())
+
     def seen(self, name: str, made: Arrays, mean: Floats) -> Iterator[Seen]:
         """What the tensor held; nothing if it is empty."""
         if name in self._outputs:
-            low, high, picked = (made[output] for output in self._outputs[name])
-            yield Seen(name, picked, float(low), float(high), self._sizes[name], mean)
+            picked, high, *lows = (made[output] for output in self._outputs[name])
+            low = float(lows[0]) if lows else 0.0
+            yield Seen(name, picked, low, float(high), self._sizes[name], mean)
 
 
 def _average(model: ir.Model, means: Mapping[str, ChannelMean]) -> dict[str, str]:
@@ -195,20 +250,20 @@ class _Editor:
         self.constants: dict[tuple[int, ...], ir.Value] = {}
         self.starts: dict[int, ir.Value] = {}
 
-    def watch(self, name: str, size: int) -> tuple[str, str, str]:
-        """Names of the tensor's smallest, largest and picked values."""
+    def watch(self, name: str, size: int, floored: bool) -> list[str]:
+        """Names of the tensor's picked, largest and, if it is not ``floored``, smallest values."""
         value, step = self.values[name], step_of(size)
         if step not in self.starts:
             kind, shape = ir.TensorType(ir.DataType.INT64), ir.Shape([1])
             self.starts[step] = ir.Value(name=self.names.new("start"), type=kind, shape=shape)
-        ends = [self.node(op, [value], keepdims=0) for op in ("ReduceMin", "ReduceMax")]
+        kinds = ("ReduceMax",) if floored else ("ReduceMax", "ReduceMin")
+        ends = [self.node(op, [value], keepdims=0) for op in kinds]
         line = self.node("Reshape", [value, self.constant(-1)])
         end = self.constant(np.iinfo(np.int64).max)
         tail = [self.starts[step], end, self.constant(0), self.constant(step)]
         part = self.node("Slice", [line.outputs[0], *tail])
         self.insert(value, [*ends, line, part])
-        low, high, picked = (str(one.outputs[0].name) for one in (*ends, part))
-        return low, high, picked
+        return [str(one.outputs[0].name) for one in (part, *ends)]
 
     def average(self, name: str, mean: ChannelMean) -> str:
         """Name of the tensor's means."""

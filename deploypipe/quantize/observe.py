@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -48,10 +50,12 @@ def observe(
     progress: Progress | None = None,
     expected: int = 0,
     means: Mapping[str, ChannelMean] | None = None,
+    floored: Collection[str] = (),
 ) -> Observation:
     """Count the values of ``tensors`` over all ``feeds``; ``model`` stays as it is.
 
-    ``expected`` is how many samples there will be, for the progress; ``means`` are averaged too.
+    ``expected`` is how many samples there will be, for the progress; ``means`` are averaged too,
+    and nothing of ``floored`` tensors is below zero: a Relu makes them.
 
     Samples run one by one where the model's batch is dynamic, because a kernel may add in another
     order for another batch size, and which of a tensor's values are counted is decided by the
@@ -68,29 +72,55 @@ def observe(
     extremes: dict[str, tuple[float, float]] = {}
     samples, probes = 0, list[tuple[int, Arrays]]()
     progress = progress or Silent()
+
+    def count(held: Sequence[Seen], number: int) -> None:
+        for seen in held:
+            _count(counters[seen.name], seen, number, model)
+            if seen.name in sums:
+                sums[seen.name].add(seen.mean)
+
     with (
-        Lookout(model, tensors, target, means) as lookout,
+        Lookout(model, tensors, target, means, floored) as lookout,
         progress.task("observe", expected) as task,
+        _Beside() as beside,
     ):
         for batch in feeds:
             check_feeds(batch, specs, _WHERE)
             for sample in _split(batch, specs):
                 _widen(extremes, sample)
                 number = digest(sample)
-                for seen in lookout(sample, number):
-                    _count(counters[seen.name], seen, samples, model)
-                    if seen.name in sums:
-                        sums[seen.name].add(seen.mean)
+                beside.run(count, list(lookout(sample, number)), samples)
                 probes = sorted([*probes, (number, sample)], key=itemgetter(0))[:PROBES]
-                count = len(next(iter(sample.values()))) if sample else 1
-                samples += count
-                task.advance(count)
+                rows = len(next(iter(sample.values()))) if sample else 1
+                samples += rows
+                task.advance(rows)
     if not samples:
         raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
     _check_lively(extremes)
     histograms = {name: one.histogram() for name, one in counters.items()}
     averages = {name: one.mean() for name, one in sums.items()}
     return Observation(histograms, samples, tuple(sample for _, sample in probes), averages)
+
+
+class _Beside:
+    """Counts one sample in a thread of its own while the runtime works on the next."""
+
+    def __init__(self) -> None:
+        self._pool, self._last = ThreadPoolExecutor(1), Future[None]()
+        self._last.set_result(None)
+
+    def run(self, work: Callable[..., None], *given: object) -> None:
+        """Start as soon as the last is done; what went wrong there is raised here."""
+        self._last.result()
+        self._last = self._pool.submit(work, *given)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            self._last.result()
 
 
 def _specs(model: ir.Model) -> list[TensorSpec]:

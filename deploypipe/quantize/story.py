@@ -23,7 +23,7 @@ from deploypipe.quantize.opset import modern
 from deploypipe.quantize.placement import Placement, place
 from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import PROFILES, Profile
-from deploypipe.quantize.units import find_units
+from deploypipe.quantize.units import Found, find_units
 from deploypipe.quantize.workshop import Made, Workshop, check_worth
 from deploypipe.runtime import Target, host
 
@@ -76,40 +76,53 @@ def quantize_model(
     """
     profile = profile.resolve()
     unheard = profile.elsewhere(target.provider) or profile.strange(host()["flags"])
-    if unheard is not None:
-        race = None
-    model, told = modern(model, profile.min_opset)
-    found = find_units(model, profile)
-    asked = dict(keep_float or {})
+    race = None if unheard else race
+    modern_model, converted = modern(model, profile.min_opset)
+    found = find_units(modern_model, profile)
+    asked = _known(dict(keep_float or {}), found)
+    placement = place(modern_model, found, asked)
+    check_worth(placement)
+    # A cut may choose any unit, so the tensors of all are observed where there will be one.
+    wanted = placement if race is None else place(modern_model, found, asked, follow=False)
+    tensors = sorted(set(wanted.roots.values()))
+    means = {k: v for k, v in means_needed(modern_model, wanted.units).items() if k in tensors}
+    floored = {unit.output for unit in wanted.units if unit.low >= 0}
+    seen = observe(modern_model, tensors, feeds, target, progress, samples, means, floored)
+    shop = Workshop(modern_model, found, seen, wanted.roots, calibrator, profile, target)
+    made: Made | None = shop.make(placement, asked, follow=True)
+    decision = None
+    if race is not None and made is not None:
+        decision, made = _decided(shop, made, asked, wanted, race)
+    if made is None:
+        notes = _notes(shop, None, len(placement.units), decision)
+        return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
+    made, gained = shop.corrected(made)
+    notes = {**_notes(shop, made, len(placement.units), decision), "bias_correction_db": gained}
+    changes = [*converted, *_changes(made.plan)]
+    refusals = [*_refusals(modern_model, made.plan), *_warnings(shop, unheard)]
+    return Quantized(made.model, True, changes, refusals, [], made.plan, made.audit, notes)
+
+
+def _known(asked: Mapping[str, str], found: Found) -> Mapping[str, str]:
     unknown = sorted(set(asked) - {unit.name for unit in found.units})
     if unknown:
         raise UserError(
             f"keep_float names '{unknown[0]}', which is no node that could be quantized"
         )
-    placement = place(model, found, asked)
-    check_worth(placement)
-    # A cut may choose any unit, so the tensors of all are observed where there will be one.
-    wanted = placement if race is None else place(model, found, asked, follow=False)
-    tensors = sorted(set(wanted.roots.values()))
-    means = {k: v for k, v in means_needed(model, wanted.units).items() if k in tensors}
-    seen = observe(model, tensors, feeds, target, progress, samples, means)
-    shop = Workshop(model, found, seen, wanted.roots, calibrator, profile, target)
-    made: Made | None = shop.make(placement, asked, follow=True)
-    decision = None
-    if race is not None and made is not None:
-        decision, made = _decided(shop, made, asked, wanted, race)
-    made, gained = shop.corrected(made) if made is not None else (None, 0.0)
-    notes = {**_notes(shop, made, len(placement.units), decision), "bias_correction_db": gained}
-    if made is None:
-        return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
-    changes, refusals = [*told, *_changes(made.plan)], _refusals(model, made.plan)
-    if seen.samples < FEW:
-        refusals.append(
-            f"only {seen.samples} samples were observed: ranges may be too narrow for others; give 100"
+    return asked
+
+
+def _warnings(shop: Workshop, unheard: str | None) -> list[str]:
+    """What may be less than the user thinks."""
+    told = []
+    if shop.seen.samples < FEW:
+        told.append(
+            f"only {shop.seen.samples} samples were observed: ranges may be too narrow for others; "
+            "give 100"
         )
     if unheard is not None:
-        refusals.append(f"no time was taken for profile {PROFILES.name_of(profile)}: {unheard}")
-    return Quantized(made.model, True, changes, refusals, [], made.plan, made.audit, notes)
+        told.append(f"no time was taken for profile {PROFILES.name_of(shop.profile)}: {unheard}")
+    return told
 
 
 def _decided(

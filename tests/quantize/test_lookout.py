@@ -63,3 +63,11 @@ def test_means_are_of_every_channel(any_size_net, target) -> None:
             np.testing.assert_allclose(seen["r"], hidden.mean((0, 2, 3)), rtol=1e-5)
             np.testing.assert_allclose(seen["x"], [sample["x"].mean()], rtol=1e-5)
             assert seen["p"].size == 0
+
+
+def test_what_is_never_below_zero_is_not_searched_for_its_minimum(any_size_net, target) -> None:
+    sample = {"x": np.abs(image(150, 160)["x"]) + 1}
+    with Lookout(any_size_net, ["x", "r"], target, floored=["r"]) as lookout:
+        first, second = (tell(lookout, sample) for _ in range(2))
+    assert first == second
+    assert first["r"][1] == 0

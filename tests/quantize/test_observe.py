@@ -68,6 +68,16 @@ def test_a_nan_is_traced_to_its_node_and_sample(parse, target) -> None:
         observe(model, ["r"], feeds, target)
 
 
+def test_a_nan_in_a_later_sample_is_traced_too(parse, target) -> None:
+    """Then tensors are looked at in the graph, where a maximum passes over a NaN."""
+    model = parse("""agraph (float[N,64] x) => (float[N,64] y)
+      { [root] r = Sqrt(x) [next] y = Neg(r) }""")
+    good, bad = np.ones((1, 64), np.float32), np.ones((1, 64), np.float32)
+    good[0, 3], bad[0, 40] = 2, -1
+    with pytest.raises(UserError, match="tensor 'r', from Sqrt 'root', holds NaN at sample 2"):
+        observe(model, ["r"], [{"x": good}, {"x": good}, {"x": bad}], target)
+
+
 def test_an_infinite_sample_is_named(conv_net, target) -> None:
     with pytest.raises(UserError, match="input 'x' holds infinity at sample 0"):
         observe(conv_net, TENSORS, [{"x": np.full((1, 1, 2, 2), np.inf, np.float32)}], target)
