@@ -16,6 +16,7 @@ import pkgutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -207,8 +208,15 @@ class OneOf:
             raise options.through_pydantic(error) from error
 
 
+class _UsersFile(SourceFileLoader):
+    """Compiles anew each time: a ``__pycache__`` in the user's folder would be ours."""
+
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
+        pass
+
+
 def load_file(path: Path, where: str) -> ModuleType:
-    """Import a Python file of the user's by path.
+    """Import a Python file of the user's by path; its folder stays as it is.
 
     Raises:
         UserError: it does not exist, or importing it raises.
@@ -216,7 +224,7 @@ def load_file(path: Path, where: str) -> ModuleType:
     if not path.is_file():
         raise UserError(f"no such file: {path}", where=where)
     name = _free_name(path)
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_UsersFile(name, str(path)))
     if spec is None or spec.loader is None:
         raise UserError(f"not a Python file: {path}", where=where)
     module = importlib.util.module_from_spec(spec)

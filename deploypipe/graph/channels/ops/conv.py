@@ -28,6 +28,8 @@ class Conv(Linear):
     def refusal(self) -> str | None:
         if self.groups > 1 and not is_constant(self.weights) and not self.depthwise:
             return "has groups of quantized weights"
+        if self.groups > 1 and not self.depthwise and len(self.weights.uses()) > 1:
+            return "has groups whose weights another node reads"  # each would cut them
         return super().refusal()
 
     @property

@@ -109,7 +109,8 @@ class MatMul(Linear):
         if follower is not None and follower.op_type == "Add" and follower.graph is graph:
             other = follower.inputs[1 - uses[0].idx]
             array = constant_of(other)
-            if other is not None and array is not None and array.shape == delta.shape:
+            alone = other is not None and len(other.uses()) == 1 and not other.is_graph_output()
+            if other is not None and alone and array is not None and array.shape == delta.shape:
                 set_array(other, (array.astype(np.float64) + delta).astype(array.dtype))
                 return
         bias = add_initializer(graph, f"{self.y.name}.bias", left.astype(self._array().dtype))

@@ -72,7 +72,10 @@ class Recurrent(Rule):
     def sinks(self) -> Iterable[Sink]:
         size = axis_size(self.x, 2) or 0
         reads = (self._weights != 0).any((0, 1, 2))
-        yield Sink((self.x, 2), Absorb.FOLD, reads, np.zeros(size, np.int64))
+        bias = self._parameters[2]
+        alone = bias is None or len(bias.uses()) == 1  # another node would see the change
+        absorb = Absorb.FOLD if alone else Absorb.NOT
+        yield Sink((self.x, 2), absorb, reads, np.zeros(size, np.int64))
 
     def values(self, known: Values) -> None:
         zero = self._zero(known)
