@@ -9,7 +9,7 @@ demo: .venv/.demo
 	$(BIN)/deploypipe run models/digits_resnet20.yaml -o out/digits
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +22,18 @@ Data = Annotated[
         metavar="SPEC",
         help="Samples: digits, images:DIR, npz:FILE, ... or a recipe.yaml, which keeps calibration "
         "and validation apart: quantize and validate take the same samples of a source.",
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[:OPTION=VALUE]", help="Default: static. See: deploypipe list method"
+    ),
+]
+Corrections = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...", help="Default: the cheap ones. See: deploypipe list correction"
     ),
 ]
 Samples = Annotated[int | None, typer.Option(help="Use only so many samples.")]
@@ -69,6 +82,28 @@ def _limit(text: str) -> tuple[str, float]:
         return name.strip(), float(value)
     except ValueError:
         raise UserError(f"expected NAME=NUMBER, got {text!r}", where="--budget") from None
+
+
+def spec(text: str) -> dict[str, dict[str, Any]]:
+    """``weight-only`` or ``weight-only:block=32,zero_points=true``: a name and its options."""
+    name, _, options = text.partition(":")
+    return {name.strip(): dict(_option(part) for part in options.split(",") if part.strip())}
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"expected NAME:OPTION=VALUE, got {text!r}", where="--method")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value.strip()
+
+
+def names(text: str) -> list[str]:
+    """``bias,clip``; nothing for an empty text or ``none``."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    return [] if found == ["none"] else found
 
 
 def percent(text: str) -> float:

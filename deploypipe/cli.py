@@ -10,13 +10,13 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deploypipe import arguments
+from deploypipe import arguments, report_command
 from deploypipe.arguments import (
     Data,
     Json,
@@ -29,6 +29,7 @@ from deploypipe.arguments import (
     Threads,
 )
 from deploypipe.core.errors import DeploypipeError
+from deploypipe.shown import show as _show
 
 app = typer.Typer(
     name="deploypipe",
@@ -150,7 +151,8 @@ def list_(
 ) -> None:
     """What a recipe can name: steps, passes, targets and more.
 
-    The shelves: stage, pass, target, calibrator, criterion, loss, metric, source.
+    The shelves: stage, pass, target, calibrator, criterion, loss, metric, source, method,
+    correction.
     """
     from deploypipe.catalogue import catalogue
     from deploypipe.report.tables import catalogue_table
@@ -226,19 +228,23 @@ def quantize(
     output: Output,
     data: Data = None,
     samples: Samples = None,
+    method: arguments.Method = None,
     calibrator: Annotated[str | None, typer.Option(help="See: deploypipe list calibrator")] = None,
+    corrections: arguments.Corrections = None,
     everything: Annotated[
         bool, typer.Option("--everything", help="All that fuses, whether it is faster here or not")
     ] = False,
     target: TargetName = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Static int8 where it is faster, calibrated on samples."""
+    """Fewer bits: static int8 where it is faster, or --method."""
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
     options: dict[str, object] = {"decide": not everything}
     options |= {"calibrator": calibrator} if calibrator else {}
+    options |= {} if corrections is None else {"corrections": arguments.names(corrections)}
+    options |= {"method": arguments.spec(method)} if method else {}
     made = verbs.quantize_model(model, output, _settings(data, samples, target, None), options)
     _show(made, as_json, lambda found: key_table({k: v for k, v in found.items() if k != "notes"}))
 
@@ -323,9 +329,12 @@ def _shard(
 
 
 def _judged(found: Any, name: str, as_json: bool) -> NoReturn:
-    from deploypipe.report import render_terminal
+    from deploypipe.report import render_markdown, render_terminal
 
-    _show({"version": 1, "name": name, **found}, as_json, render_terminal)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    told = {"version": 1, "name": name, "created": now, "command": ["deploypipe", *sys.argv[1:]]}
+    told |= found
+    _show(told, as_json, render_terminal, summary=render_markdown)
     raise typer.Exit({"FAIL": 1, "UNDECIDED": 3}.get(found["verdict"]["outcome"], 0))
 
 
@@ -351,6 +360,7 @@ def bench(
     Exit codes: 0 not slower than the margin allows, 1 slower (or crashed), 3 undecided.
     """
     from deploypipe import verbs
+    from deploypipe.report.bench_markdown import bench_markdown
     from deploypipe.report.tables import bench_table
 
     allowed = arguments.percent(margin)
@@ -361,7 +371,7 @@ def bench(
         seconds=seconds,
         margin=allowed,
     )
-    _show(found, as_json, bench_table)
+    _show(found, as_json, bench_table, summary=bench_markdown)
     raise typer.Exit({"slower": 1, "crashed": 1, "undecided": 3}.get(found.get("answer", ""), 0))
 
 
@@ -415,12 +425,8 @@ def verify_channels(
     _show(verbs.verify_channels(before, after, certificate, bound), as_json, key_table)
 
 
-@app.command()
-def schema(as_json: Json = True) -> None:  # noqa: ARG001
-    """JSON Schema of the recipe, for your editor."""
-    from deploypipe.recipe import schema as recipe_schema
-
-    print(json.dumps(recipe_schema(), indent=2))
+app.command()(report_command.report)
+app.command()(report_command.schema)
 
 
 def _settings(data: str | None, samples: int | None, target: str, threads: int | None) -> Any:
@@ -429,21 +435,6 @@ def _settings(data: str | None, samples: int | None, target: str, threads: int |
 
     spec: Any = target if threads is None else {target: {"threads": threads}}
     return Settings(data, samples, spec, for_stderr())
-
-
-def _show(found: Any, as_json: bool, table: Callable[[Any], Any], last: str = "") -> None:
-    """The result on standard output: one JSON document, or what a person reads."""
-    if as_json:
-        from deploypipe.report.write import finite
-
-        print(json.dumps(finite(found), allow_nan=False))
-        return
-    from rich.console import Console
-
-    console = Console(soft_wrap=False)
-    console.print(table(found))
-    if last:
-        console.print(last, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from deploypipe.core.errors import UserError
+from deploypipe.core.errors import UserError, needs_extra
 from deploypipe.core.files import Json
 from deploypipe.core.tensors import fixed_batch
 from deploypipe.data import Data
@@ -17,17 +20,20 @@ from deploypipe.graph.files import load
 from deploypipe.runtime import Target
 from deploypipe.stages._answers import Question
 from deploypipe.validate.feeds import random_feeds, sample_feeds
-from deploypipe.validate.inside import OnnxInside, opened
+from deploypipe.validate.inside import Inside, OnnxInside, opened
 from deploypipe.validate.layers import compare_layers
 from deploypipe.validate.quality import by_metric, by_nearness
 from deploypipe.validate.restore import Quality, find_restoring
+from deploypipe.validate.subject import is_code
 from deploypipe.verbs import Settings, onnx_artifact
 
 SAMPLES = 8
 
+_MAP = 'Write a file such as {"tensor of the reference": "tensor of the candidate"}'
+
 
 def compare_layer_files(
-    reference: Path,
+    reference: str | Path,
     candidate: Path,
     settings: Settings,
     *,
@@ -40,19 +46,49 @@ def compare_layer_files(
     ``names`` maps tensors of the reference to those of the candidate; by default those of equal
     name are compared.  On the first samples, or on random inputs without data; the restoring
     layers are looked for by the metric on labelled samples, else by the error of the outputs.
+
+    The reference may be ``FILE.py:FUNCTION``, which builds a torch module with its weights: its
+    submodules are compared with what torch's exporter noted that they became.
     """
     target, data = settings.open_target(), settings.open_data()
-    first, second = (load(onnx_artifact(file).path) for file in (reference, candidate))
+    second = load(onnx_artifact(candidate).path)
+    first = None if is_code(reference) else load(onnx_artifact(Path(reference)).path)
     feeds = _feeds(second, target, data)
     batch = len(next(iter(feeds[0].values())))
-    inside = OnnxInside(first, target, batch), OnnxInside(second, target, batch)
-    compared = compare_layers(*inside, feeds, names)
+    there: Inside
+    if first is None:
+        there, names = _inside_torch(str(reference), second, names)
+    else:
+        there = OnnxInside(first, target, batch)
+    compared = compare_layers(there, OnnxInside(second, target, batch), feeds, names)
     found: dict[str, Json] = {"layers": compared.to_json()}
+    if first is None:
+        return found
     if restore and any(node.op_type == "DequantizeLinear" for node in second.graph):
         quality = _quality(first, target, data, Question.of(options), feeds)
         drops = {one.candidate: one.drop_db for one in compared.layers if one.drop_db is not None}
         found["restore"] = find_restoring(second, first, quality, quality(first), drops).to_json()
     return found
+
+
+def _inside_torch(
+    name: str, exported: ir.Model, names: Mapping[str, str] | None
+) -> tuple[Inside, Mapping[str, str]]:
+    """The module that a function builds, and which tensor of its export each submodule gives."""
+    if importlib.util.find_spec("torch") is None:
+        raise needs_extra(name, "torch", "torch")
+    inside: Any = importlib.import_module("deploypipe.export.torch_inside")
+    builder: Any = importlib.import_module("deploypipe.compress.torch_model").Builder
+    place, _, function = name.rpartition(":")
+    module = builder(f"{Path(place).absolute()}:{function}").build("REFERENCE")
+    names = names or dict(inside.module_names(module, exported))
+    if not names:
+        raise UserError(
+            "the file does not say which of its tensors are those of the module's layers",
+            where="CANDIDATE",
+            then="Give the export itself, as torch wrote it, or a map: --names FILE.json",
+        )
+    return inside.TorchInside(module), names
 
 
 def read_names(file: Path) -> dict[str, str]:
@@ -64,11 +100,11 @@ def read_names(file: Path) -> dict[str, str]:
     try:
         names = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError("no such file", where=str(file)) from None
+        raise UserError("no such file", where=str(file), then=_MAP) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"not JSON: {error}", where=str(file)) from error
+        raise UserError(f"not JSON: {error}", where=str(file), then=_MAP) from error
     if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
-        raise UserError("expected one JSON object of names to names", where=str(file))
+        raise UserError("expected one JSON object of names to names", where=str(file), then=_MAP)
     return names
 
 

@@ -71,7 +71,7 @@ def plan(file: Path, changes: Sequence[str] = (), progress: Progress | None = No
     recipe = read_recipe(file, changes)
     folder = file.absolute().parent
     shelves()
-    steps = build_steps(recipe)
+    steps = build_steps(recipe, folder)
     _check_packages(steps)
     target = TARGETS.build(recipe.target, "target")
     if (missing := target.missing()) is not None:
@@ -140,6 +140,7 @@ def run(planned: Plan, out: Path, progress: Progress | None = None, command: str
             target=TARGETS.spec(planned.target),
             command=command,
             files=files,
+            folder=out,
         )
         write_report(report, out)
     return Result(report, out, entries)

@@ -213,14 +213,17 @@ class Accuracy:
     def agreement(
         self,
         candidate: str | Path,
-        reference: str | Path,
+        reference: str | Path | None = None,
         *,
+        baseline: str | None = None,
         data: object,
         target: object = "cpu",
         samples: int | None = None,
         batch: int = 64,
     ) -> AgreementClaim:
         """Count the samples of ``data`` for which both predict the same class.
+
+        Without a ``reference`` it is the kept baseline, as for :meth:`compare`.
 
         Raises:
             UserError: the models do not score classes.
@@ -229,10 +232,17 @@ class Accuracy:
         from deploypipe.validate.drift import measure_drift
 
         split = _samples(data, samples)
-        records = _records(candidate, reference, split, target, batch=batch, labelled=False)
+        known = reference or self.claims.baseline(baseline, candidate, data=split.digest)
+        if isinstance(known, _Pending):
+            return AgreementClaim(known, self.claims)
+        records = _records(candidate, known, split, target, batch=batch, labelled=False)
         share = measure_drift(*records).top1_agreement
         if share is None:
-            raise UserError("agreement takes models with outputs [N, classes], two classes or more")
+            raise UserError(
+                "agreement takes models with outputs [N, classes], two classes or more",
+                where="accuracy.agreement",
+                then="For other outputs claim a metric: accuracy.compare(..., metric='cosine')",
+            )
         return AgreementClaim(share, self.claims)
 
 
@@ -266,15 +276,18 @@ class AccuracyClaim:
 class AgreementClaim:
     """The share, in 0..1, of the given samples with equal predictions: counted, not estimated."""
 
-    share: float
+    share: float | _Pending
     claims: _Claims
 
     def at_least(self, limit: str | float) -> None:
         """Both predict the same class for at least ``"99%"`` of these samples."""
         from deploypipe.validate.judge import least_check
 
-        check = least_check("agreement", self.share * 100, _quantity(limit, "%"), "%")
-        self.claims.settle(check)
+        least = _quantity(limit, "%")
+        if isinstance(self.share, _Pending):
+            self.claims.settle(self.share.check("agreement", least, "%", "least"))
+        else:
+            self.claims.settle(least_check("agreement", self.share * 100, least, "%"))
 
 
 @dataclass(frozen=True)
@@ -313,10 +326,17 @@ class _Claims:
         data: str | None = None,
     ) -> Path | _Pending:
         """The kept model to compare with, if it is of this machine and these samples."""
+        from deploypipe.core.errors import UserError
         from deploypipe.validate.baseline_store import Baselines, changed
 
         store, name = Baselines(self.folder), name or self.request.node.nodeid
         if self.option("update"):
+            if not isinstance(candidate, str | Path):
+                raise UserError(
+                    f"{type(candidate).__name__} is no file, and baselines are files to run again",
+                    where=f"the baseline '{name}'",
+                    then="Give a reference beside it, or an ONNX file as the candidate",
+                )
             store.keep(name, Path(str(candidate)), environment or {}, data)
             return _Pending(f"{candidate} is now the baseline '{name}'", kept=True)
         found = store.find(name)

@@ -226,13 +226,17 @@ def _load_plugins(plugins: Sequence[str], folder: Path) -> None:
         shelf.load_plugins(locate(text, where, folder), where)
 
 
-def build_steps(recipe: Recipe) -> list[Step]:
-    """Build every step with all its options, so that every typo shows before any work."""
+def build_steps(recipe: Recipe, folder: Path = Path()) -> list[Step]:
+    """Build every step with all its options, so that every typo shows before any work.
+
+    Relative paths in options start at ``folder``, the recipe's.
+    """
     steps = []
     for number, spec in enumerate(recipe.steps):
         where = f"steps[{number}]"
         name, _ = STAGES.split(spec, where)
-        steps.append(Step(name, f"{where}.{name}", STAGES.build(spec, where)))
+        with shelf.paths_start_at(folder):
+            steps.append(Step(name, f"{where}.{name}", STAGES.build(spec, where)))
     return steps
 
 

@@ -73,7 +73,11 @@ def merge_records(
     """
     limits = check(Budget, dict(budget or {}), "--budget")
     if not files or len(files) != len({file.resolve() for file in files}):
-        raise UserError("no file, or one that is given twice", where="--merge")
+        raise UserError(
+            "no file, or one that is given twice",
+            where="--merge",
+            then="Give the records of every part once",
+        )
     scored = None if metric is None else METRICS.build(metric, "--metric")
     kept = merge({str(file): read_records(file, scored) for file in files})
     accuracy, drift = accuracy_of(kept.pairs), drift_of(kept.pairs, kept.first_nonfinite)

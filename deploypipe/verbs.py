@@ -25,8 +25,7 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json, writing
 from deploypipe.core.options import check
 from deploypipe.core.progress import Progress, Silent
-from deploypipe.core.tensors import fixed_batch
-from deploypipe.data import Data, Split, open_data, open_samples
+from deploypipe.data import Data, Preprocess, Split, open_data, open_samples
 from deploypipe.graph.evidence import summary, write_evidence
 from deploypipe.graph.files import data_files, load, save
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
@@ -40,14 +39,14 @@ from deploypipe.stages.bundle import Bundle
 from deploypipe.stages.validate import RECORDS
 from deploypipe.validate.alone import alone
 from deploypipe.validate.experiment import Plan
-from deploypipe.validate.feeds import random_feeds, sample_feeds
+from deploypipe.validate.feeds import random_feeds
+from deploypipe.validate.file_experiment import time_one
 from deploypipe.validate.files import compare_file_latency
 from deploypipe.validate.interleave import Pace
 from deploypipe.validate.judge_latency import decision_of, speedup_check
-from deploypipe.validate.latency import time_many
 from deploypipe.validate.looks import Looks
 from deploypipe.validate.same_samples import data_digest, judged_against
-from deploypipe.validate.subject import is_code, opener_of
+from deploypipe.validate.subject import is_code
 from deploypipe.validate.verdict import Budget, Outcome
 from deploypipe.validate.workers import Crash
 from deploypipe.witness.check import check_channels
@@ -150,12 +149,13 @@ def optimize_model(
 def quantize_model(
     file: Path, out: Path, settings: Settings, options: Mapping[str, Json] | None = None
 ) -> Json:
-    """Quantize to int8 with the samples as calibration data.
+    """Quantize to int8 with the samples as calibration data, or by a method that needs none.
 
     ``data`` of the answer holds notes on them, such as that validation has the same ones.
     """
-    data = settings.need_data("calibration")
-    stage = STAGES.build({"quantize": dict(options or {})}, "")
+    stage: Any = STAGES.build({"quantize": dict(options or {})}, "")
+    needed = stage.method.needs_samples
+    data = settings.need_data("calibration") if needed else Data({}, {}, Preprocess(), None, [])
     stage.work(data)
     _apart(file, out)
     made = _one_stage(stage, onnx_artifact(file), out, data, settings)
@@ -234,15 +234,11 @@ def bench_models(
             "margin": margin,
             **_bench_two(files, settings, plan, samples, batch, margin),
         }
-    openers = {"model": opener_of(found["files"][0], target)}
-    with openers["model"]() as session:
-        specs = getattr(session, "inputs", ())
-    size = fixed_batch(specs) or batch
-    feeds = sample_feeds(samples, size) if samples else random_feeds(specs, batch=size)
     pace = Pace(rounds, budget_seconds=seconds or 30.0)
+    how: dict[str, Any] = {"samples": samples, "batch": batch, "progress": settings.progress}
     with alone():
-        timing = time_many(openers, feeds, pace, progress=settings.progress)["model"]
-    return {**found, **timing.to_json()}
+        timing = time_one(found["files"][0], target, pace=pace, **how)
+    return {**found, **timing.to_json(), "start": dict(timing.start)}
 
 
 def _bench_two(

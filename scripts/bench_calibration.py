@@ -27,6 +27,7 @@ import numpy as np
 from bench_channels import call, exported, one_row
 from channel_jobs import peak_bytes
 
+from deploypipe.core.errors import one_paragraph
 from deploypipe.core.files import write_text
 from deploypipe.runtime import host
 
@@ -229,4 +230,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_paragraph():
+        main()

@@ -9,12 +9,15 @@ ONNX Runtime:
     onnxifier        remove_zero_channels
     torch-pruning    the same weights in torch, every filter of zeros named to its dependency graph
 
-Also the cost on chains of Conv-Relu, with and without the proof, and the latency of the CIFAR
-ResNet-56 against the share removed and the rounding.  Exit code 1 if deploypipe misses a bar.
+Also the cost on chains of Conv-Relu, with and without the proof, the latency of the demo's
+ResNet-20 and the CIFAR recipe's ResNet-56 against the share removed and the rounding, and with
+``--big`` a file above 2 GB.  Exit code 1 if deploypipe misses a bar.
 
-    python scripts/bench_channels.py [--quick] [--models NAME ...] [--peers-python PYTHON]
+    python scripts/bench_channels.py [--quick] [--big] [--models NAME ...]
+        [--peers-python PYTHON] [--models-python PYTHON]
 
-The peers are looked for in the Python given: pip install onnxsim onnxifier torch-pruning
+The peers are looked for in the first Python given: pip install onnxsim onnxifier torch-pruning;
+the models that torchvision does not have in the second: pip install transformers timm
 """
 
 from __future__ import annotations
@@ -37,10 +40,25 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-from channel_table import ALONE, LARGE, MODES, OURS, PEERS, Row, missed, table, verdict
+from channel_big import full_size, run_big
+from channel_table import (
+    ALONE,
+    BIG,
+    LARGE,
+    MODES,
+    OURS,
+    PEERS,
+    TORCH_PRUNING,
+    Row,
+    missed,
+    table,
+    verdict,
+)
 from dead_channels import ZEROS, Killed, count_weights, kill
+from more_models import NAMES
 from onnx import helper, numpy_helper
 
+from deploypipe.core.errors import one_paragraph
 from deploypipe.core.files import write_text, writing
 from deploypipe.graph.check import random_feeds, relative_error
 from deploypipe.graph.files import load, save, to_bytes
@@ -85,8 +103,14 @@ OTHERS = (
     "fcn_resnet50",
     "deeplabv3_resnet50",
     "raft_small",
+    "fcos_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "lraspp_mobilenet_v3_large",
 )
 QUICK = ("squeezenet1_1", "resnet18", "shufflenet_v2_x1_0")
+TIMED = ("resnet20", "resnet56")
+"""The demo's and the CIFAR recipe's."""
 SHARE, SEED = 0.25, 0
 CHAINS, QUICK_CHAINS = (100, 1000, 5000), (50, 150)
 SHARES, ROUNDINGS = (0.25, 0.5, 0.75), (1, 4, 8, 16)
@@ -96,12 +120,15 @@ Outputs = dict[str, np.ndarray]
 Facts = dict[str, Any]
 
 
-def exported(name: str, path: Path, limit: float) -> str:
+def exported(name: str, path: Path, given: argparse.Namespace) -> str:
     """Write a model if it is not there yet; why that failed, or nothing."""
     if path.exists():
         return ""
+    more = name in NAMES
+    script = "bench_more_models.py" if more else "bench_models.py"
+    python = given.models_python if more else sys.executable
     with writing(path) as temporary:
-        done = call([sys.executable, ROOT / "scripts" / "bench_models.py", name, temporary], limit)
+        done = call([python, ROOT / "scripts" / script, name, temporary], given.limit)
         if not temporary.exists():
             temporary.touch()
     if done.get("reason"):
@@ -145,8 +172,8 @@ def answers(model: Path | bytes, feeds: Outputs) -> Outputs:
 
 def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
     """All tools on one model, both ways."""
-    path = given.cache / f"{name}.onnx"
-    reason = exported(name, path, given.limit)
+    path = given.cache / f"{name.replace('/', '_')}.onnx"
+    reason = exported(name, path, given)
     if reason:
         return [one_row(name, "torch.onnx.export", "reason", reason, 0.0)]
     rows: list[Row] = []
@@ -190,7 +217,8 @@ def bench_dead(
 
     # Two at a time is quick, but then their seconds say little.
     with ThreadPoolExecutor(2 if given.quick else 1) as pool:
-        found = pool.map(cells, (OURS, *([ALONE] if name == LARGE else []), *given.peers))
+        peers = [one for one in given.peers if one != TORCH_PRUNING or name not in NAMES]
+        found = pool.map(cells, (OURS, *([ALONE] if name == LARGE else []), *peers))
         return [*rows, *itertools.chain.from_iterable(found)]
 
 
@@ -287,17 +315,35 @@ def bench_chains(lengths: Iterable[int], given: argparse.Namespace) -> list[Row]
     return rows
 
 
-def bench_latency(given: argparse.Namespace) -> list[Row]:
-    """The CIFAR ResNet-56 without a share of its channels, all variants timed in turns."""
-    path = given.cache / "resnet56.onnx"
-    reason = exported("resnet56", path, given.limit)
+def bench_big(given: argparse.Namespace) -> list[Row]:
+    """A file above 2 GB through the command line; it is made for this and removed afterwards."""
+    with tempfile.TemporaryDirectory(dir=given.cache) as text:
+        folder = Path(text)
+        facts = run_big(folder)
+        if "reason" not in facts:
+            before, after = folder / "in" / "before.onnx", folder / "out" / "after.onnx"
+            feeds = {"x": np.random.default_rng(SEED).standard_normal((3, 256), np.float32)}
+            facts["error"] = error_of(answers(before, feeds), answers(after, feeds))
+        reason, error = facts.get("reason"), facts.get("error", math.inf)
+        facts["verdict"] = verdict(reason, error, facts.get("removed", 0))
+    print(BIG, told(facts), file=sys.stderr, flush=True)
+    bar = one_row(BIG, "dead", "bar", int(0.999 * full_size()), 0.0)
+    return [bar] + [
+        one_row(BIG, OURS, key, value, facts["seconds"]) for key, value in facts.items()
+    ]
+
+
+def bench_latency(name: str, given: argparse.Namespace) -> list[Row]:
+    """A network for CIFAR without a share of its channels, all variants timed in turns."""
+    path = given.cache / f"{name}.onnx"
+    reason = exported(name, path, given)
     if reason:
-        return [one_row("resnet56", "torch.onnx.export", "reason", reason, 0.0)]
+        return [one_row(name, "torch.onnx.export", "reason", reason, 0.0)]
     shares, roundings = (QUICK_SHARES, QUICK_ROUNDINGS) if given.quick else (SHARES, ROUNDINGS)
     models, facts = {}, {}
     for share, round_to in [(0.0, 1), *itertools.product(shares, roundings)]:
         blocks = f", blocks of {round_to}" if share else ""
-        label = f"resnet56 {100 * share:.0f} %{blocks}"
+        label = f"{name} {100 * share:.0f} %{blocks}"
         models[label], facts[label] = narrowed(path, share, round_to)
     feeds = [random_feeds(load(path), SEED + 1)]
     target = Cpu()
@@ -331,25 +377,35 @@ def narrowed(path: Path, share: float, round_to: int) -> tuple[bytes, Facts]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "--models", nargs="+", metavar="NAME", help=" ".join([*CLASSIFIERS, *OTHERS])
+        "--models",
+        nargs="*",
+        metavar="NAME",
+        help=" ".join([*CLASSIFIERS, *OTHERS, *NAMES, *TIMED]),
     )
     parser.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)}; kept nowhere")
-    parser.add_argument("--update", action="store_true", help="keep the last run's other models")
+    parser.add_argument("--big", action="store_true", help="a file above 2 GB as well")
+    parser.add_argument("--update", action="store_true", help="keep the last run's other rows")
     parser.add_argument("--cache", type=Path, default=ROOT / "out" / "bench_channels")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--peers-python", default=sys.executable, help="where they are installed")
+    parser.add_argument("--models-python", default=sys.executable, help="with transformers, timm")
     parser.add_argument("--limit", type=float, default=600, help="seconds for a tool on a model")
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
-    whole = not (given.quick or given.models)
-    rows = kept_but(given.models) if given.update else []
+    whole = not (given.quick or given.models is not None)
+    rows = kept_but(given.models or ()) if given.update else []
     if not given.update:
-        rows += bench_latency(given)
+        rows += [row for name in TIMED for row in bench_latency(name, given)]
         rows += bench_chains(QUICK_CHAINS if given.quick else CHAINS, given)
-    for name in given.models or (QUICK if given.quick else (*CLASSIFIERS, *OTHERS)):
-        rows += bench_model(name, given)
+    if given.big:
+        rows = [row for row in rows if row["experiment"] != BIG] + bench_big(given)
+    names = QUICK if given.quick else (*CLASSIFIERS, *OTHERS, *NAMES)
+    for name in names if given.models is None else given.models:
+        rows += bench_latency(name, given) if name in TIMED else bench_model(name, given)
         if whole or given.update:
             keep(rows)  # it takes hours: what is done stays, should it be stopped
+    if given.update:
+        keep(rows)
     print(table(rows))
     short = missed(rows)
     print("\n".join(["", *short]) if short else "\nEvery bar is met.")
@@ -359,7 +415,7 @@ def main() -> None:
 def kept_but(names: Sequence[str]) -> list[Row]:
     """The last full run's rows without those of some models."""
     rows: list[Row] = json.loads((RESULTS / "channels.json").read_text())["rows"]
-    return [row for row in rows if row["experiment"].rpartition(" ")[0] not in names]
+    return [row for row in rows if row["experiment"].partition(" ")[0] not in names]
 
 
 def keep(rows: list[Row]) -> None:
@@ -369,4 +425,5 @@ def keep(rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_paragraph():
+        main()

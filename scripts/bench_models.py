@@ -22,11 +22,22 @@ import torch  # noqa: E402
 import torchvision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-DETECTORS = ("ssdlite320_mobilenet_v3_large", "ssd300_vgg16", "retinanet_resnet50_fpn")
-SEGMENTERS = ("fcn_resnet50", "deeplabv3_resnet50")
-FLOWS = ("raft_small",)
-CIFAR = "resnet56"
-SIZES = {CIFAR: 32, "inception_v3": 299, "ssdlite320_mobilenet_v3_large": 320, "ssd300_vgg16": 300}
+DETECTORS = (
+    "ssdlite320_mobilenet_v3_large",
+    "ssd300_vgg16",
+    "retinanet_resnet50_fpn",
+    "fcos_resnet50_fpn",
+)
+PROPOSERS = ("fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_320_fpn")
+SEGMENTERS = ("fcn_resnet50", "deeplabv3_resnet50", "lraspp_mobilenet_v3_large")
+FLOWS = ("raft_small", "raft_large")
+CIFAR = ("resnet20", "resnet56")
+SIZES = {
+    **dict.fromkeys(CIFAR, 32),
+    "inception_v3": 299,
+    "ssdlite320_mobilenet_v3_large": 320,
+    "ssd300_vgg16": 300,
+}
 FLOW_SIZE, FLOW_UPDATES = 128, 2
 
 
@@ -39,6 +50,18 @@ class Detector(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.head(list(self.backbone(image).values())).values())
+
+
+class Proposer(nn.Module):
+    """The backbone of a detector of two stages and what proposes regions on it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = model.backbone, model.rpn.head
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        objects, boxes = self.head(list(self.backbone(image).values()))
+        return (*objects, *boxes)
 
 
 class Segmenter(nn.Module):
@@ -66,25 +89,25 @@ class Flow(nn.Module):
 def build(name: str) -> nn.Module:
     """A model in evaluation mode; the same for the same name."""
     torch.manual_seed(0)
-    if name == CIFAR:
-        return enliven(cifar_resnet()).eval()
+    if name in CIFAR:
+        return enliven(cifar_resnet(name)).eval()
     more: dict[str, object] = {}
     if name in ("googlenet", "inception_v3"):
         more = {"init_weights": True, "aux_logits": True}
-    if name in DETECTORS + SEGMENTERS:
+    if name in DETECTORS + PROPOSERS + SEGMENTERS:
         more = {"weights_backbone": None}
     model = enliven(torchvision.models.get_model(name, weights=None, **more).eval())
     wrappers = {**dict.fromkeys(DETECTORS, Detector), **dict.fromkeys(SEGMENTERS, Segmenter)}
-    wrappers |= dict.fromkeys(FLOWS, Flow)
+    wrappers |= {**dict.fromkeys(FLOWS, Flow), **dict.fromkeys(PROPOSERS, Proposer)}
     return wrappers[name](model).eval() if name in wrappers else model
 
 
-def cifar_resnet() -> nn.Module:
-    """models/resnet_cifar.py's ResNet-56."""
+def cifar_resnet(name: str) -> nn.Module:
+    """One of models/resnet_cifar.py: ResNet-20 is the demo's, ResNet-56 the CIFAR recipe's."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "models"))
-    from resnet_cifar import resnet56
+    import resnet_cifar
 
-    return resnet56()
+    return getattr(resnet_cifar, name)()
 
 
 def enliven(model: nn.Module) -> nn.Module:

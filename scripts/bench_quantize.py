@@ -10,6 +10,9 @@ quant_pre_process), and the same calibration images.  Then in one run:
 The weights are random, so the images need no meaning; where DEPLOYPIPE_DATA is set they are CIFAR-10's.
 
     python scripts/bench_quantize.py [--quick] [--models NAME ...]
+
+Models with real weights and real samples have a table of their own (`--real`): all-MiniLM-L6-v2 on
+STS-B and the CIFAR ResNets on CIFAR-10, by accuracy.
 """
 
 from __future__ import annotations
@@ -20,15 +23,19 @@ import math
 import os
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import quantize_cifar
+import quantize_minilm
 from bench_channels import CLASSIFIERS, call, exported
 from quantize_jobs import METHODS, THREADS, single
-from quantize_table import missed, table
+from quantize_table import by_experiment, missed, table
 
+from deploypipe.core.errors import one_paragraph
 from deploypipe.core.files import write_text
 from deploypipe.graph.files import load, save
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
@@ -44,6 +51,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "scripts" / "results"
 FLOAT = "float"
 CALIBRATION, JUDGED = 32, 24
+REAL = (quantize_minilm.NAME, *quantize_cifar.NAMES)
 QUICK = ("squeezenet1_1", "mobilenet_v3_small")
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
@@ -124,6 +132,57 @@ def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
     ]
 
 
+def bench_real(name: str, given: argparse.Namespace) -> list[Row]:
+    """A model with real weights, on real samples."""
+    began = time.perf_counter()
+    if name == quantize_minilm.NAME:
+        found = quantize_minilm.bench(given.cache, given.quick)
+    else:
+        found = quantize_cifar.bench(name, given.cache, given.quick)
+    seconds = time.perf_counter() - began
+    for method, facts in found.items():
+        print(name, method, facts, file=sys.stderr, flush=True)
+    return [
+        row(name, method, metric, value, seconds)
+        for method, facts in found.items()
+        for metric, value in facts.items()
+    ]
+
+
+def real(given: argparse.Namespace) -> list[str]:
+    """The models with real weights: their table, and the bars that are missed."""
+    rows: list[Row] = []
+    for name in [name for name in given.models or REAL if name in REAL]:
+        rows += bench_real(name, given)
+    if not (given.quick or given.models):
+        keep("quantize_real", "python scripts/bench_quantize.py --real", rows)
+    print(real_table(rows))
+    found = by_experiment(rows)
+    return [
+        line
+        for name, one in found.items()
+        for line in (
+            quantize_minilm.missed(one)
+            if name == quantize_minilm.NAME
+            else quantize_cifar.missed(name, one)
+        )
+    ]
+
+
+def real_table(rows: list[Row]) -> str:
+    """Markdown: MiniLM, then the CIFAR ResNets."""
+    found = by_experiment(rows)
+    sentences = found.pop(quantize_minilm.NAME, None)
+    tables = [] if sentences is None else [quantize_minilm.table(sentences)]
+    return "\n\n".join([*tables, *([quantize_cifar.table(found)] if found else [])])
+
+
+def keep(name: str, command: str, rows: list[Row]) -> None:
+    """The rows of a full run, with the machine."""
+    text = {"environment": host(), "command": command, "rows": rows}
+    write_text(RESULTS / f"{name}.json", json.dumps(text, indent=1) + "\n")
+
+
 def measure(
     files: dict[str, Path], judged: list[dict[str, np.ndarray]], given: argparse.Namespace
 ) -> dict[str, Facts]:
@@ -178,29 +237,28 @@ def row(name: str, method: str, metric: str, value: object, seconds: float) -> R
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", nargs="+", metavar="NAME")
+    parser.add_argument("--real", action="store_true", help=", ".join(REAL))
     parser.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)}; kept nowhere")
     parser.add_argument("--cache", type=Path, default=ROOT / "out" / "bench_channels")
     parser.add_argument("--limit", type=float, default=900, help="seconds for a method on a model")
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    for name in given.models or (QUICK if given.quick else CLASSIFIERS):
+    given.real |= bool(given.models) and set(given.models) <= set(REAL)
+    for name in () if given.real else given.models or (QUICK if given.quick else CLASSIFIERS):
         try:
             rows += bench_model(name, given)
         except Exception:  # one model must not cost the others
             traceback.print_exc()
         if not (given.quick or given.models):
-            text = {
-                "environment": host(),
-                "command": "python scripts/bench_quantize.py",
-                "rows": rows,
-            }
-            write_text(RESULTS / "quantize.json", json.dumps(text, indent=1) + "\n")
-    print(table(rows))
-    short = missed(rows)
+            keep("quantize", "python scripts/bench_quantize.py", rows)
+    if rows:
+        print(table(rows))
+    short = [*missed(rows), *(real(given) if given.real else [])]
     print("\n".join(short or ["Every bar is met."]))
     sys.exit(bool(short))
 
 
 if __name__ == "__main__":
-    main()
+    with one_paragraph():
+        main()

@@ -30,6 +30,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 
 import deploypipe
 from deploypipe.core.artifact import Kind
+from deploypipe.core.errors import one_paragraph
 from deploypipe.core.files import write_text
 from deploypipe.core.progress import for_stderr
 from deploypipe.data import Data
@@ -225,4 +226,5 @@ def keep(name: str, printed: str, found: list[dict[str, object]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_paragraph():
+        main()

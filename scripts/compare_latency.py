@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from deploypipe import Settings, bench_models
-from deploypipe.core.errors import DeploypipeError
+from deploypipe.core.errors import one_paragraph
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("candidate", type=Path)
@@ -20,11 +20,8 @@ parser.add_argument("baseline", type=Path)
 parser.add_argument("--seconds", type=float, help="default: 10 for a model below 1 ms, else more")
 given = parser.parse_args()
 
-try:
+with one_paragraph():
     found = bench_models([given.candidate, given.baseline], Settings(), seconds=given.seconds)
-except DeploypipeError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
 ratio = f"{found['ratio']:.3f} of the time; " if "ratio" in found else ""
 print(f"{found['answer']}: {ratio}{found['why']}")
 sys.exit({"not slower": 0, "slower": 1, "crashed": 1}.get(found["answer"], 3))

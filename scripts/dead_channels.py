@@ -18,6 +18,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from deploypipe.graph.channels.cells import Axis
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.groups import Group, groups_of
+from deploypipe.graph.channels.rule import Absorb
 from deploypipe.graph.check import Run, random_feeds
 from deploypipe.graph.constants import constant_of
 from deploypipe.graph.shapes import infer_shapes
@@ -68,8 +69,9 @@ def kill(model: ir.Model, mode: str, share: float, seed: int, run: Run) -> Kille
     groups = [group for group in groups_of(flow) if len(group) >= LEAST and _is_made(group)]
     chosen = [_draw(group, share, rng) for group in groups]
     dead = np.concatenate([*chosen, np.zeros(0, np.int64)])
+    constant = np.setdiff1d(dead, _compared(flow)) if mode == CONSTANTS else dead[:0]
     for axis in _makers(flow):
-        _silence(flow, axis, dead, mode, rng)
+        _silence(flow, axis, dead, constant, rng)
     tensors, cost = constant_tensors(model, flow, dead, run), costs(flow)
     stay, most = needed_spares(tensors, cost), dearest_spares(tensors, cost)
     removable = covered(flow, dead)
@@ -186,8 +188,19 @@ def _draw(group: Group, share: float, rng: np.random.Generator) -> np.ndarray:
     return rng.choice(group.classes, count, replace=False)
 
 
+def _compared(flow: Dataflow) -> np.ndarray:
+    """Classes that a product of two computed tensors sums over: of queries and keys, say.
+
+    A constant there is multiplied by what is alive, so only zeros can go.
+    """
+    sums = [sink.axis for _, sink in flow.sinks if sink.absorb is Absorb.NOT]
+    return np.concatenate(
+        [np.zeros(0, np.int64), *(flow.classes[flow.cells.ids(axis)] for axis in sums)]
+    )
+
+
 def _silence(
-    flow: Dataflow, axis: Axis, dead: np.ndarray, mode: str, rng: np.random.Generator
+    flow: Dataflow, axis: Axis, dead: np.ndarray, constant: np.ndarray, rng: np.random.Generator
 ) -> None:
     value, number = axis
     array = constant_of(value)
@@ -197,9 +210,10 @@ def _silence(
         return
     changed = np.moveaxis(array.copy(), number, 0)
     changed[hit] = 0
-    if mode == CONSTANTS and array.ndim == 1 and _is_bias(value):
-        count = int(hit.sum())
-        changed[hit] = rng.uniform(0.2, 1.0, count) * rng.choice([1, 1, 1, -1], count)
+    kept = _hits(flow, axis, constant)
+    if kept.any() and array.ndim == 1 and _is_bias(value):
+        count = int(kept.sum())
+        changed[kept] = rng.uniform(0.2, 1.0, count) * rng.choice([1, 1, 1, -1], count)
     new = np.ascontiguousarray(np.moveaxis(changed, 0, number))
     value.const_value = ir.tensor(new, name=value.name)
 

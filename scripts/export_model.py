@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from deploypipe import Settings, export_model
+from deploypipe.core.errors import one_paragraph
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("source", help="FILE.py:FUNCTION, MODULE:FUNCTION or a recipe.yaml")
@@ -18,5 +19,8 @@ parser.add_argument("--size", type=int, default=32, help="pixels a side of the 3
 given = parser.parse_args()
 
 shapes = {"image": (3, given.size, given.size)}
-made = export_model(given.source, given.output, Settings(), weights=given.weights, shapes=shapes)
+with one_paragraph():
+    made = export_model(
+        given.source, given.output, Settings(), weights=given.weights, shapes=shapes
+    )
 print(f"{made['output']}: {made['bytes']} bytes; {made['changes'][0]}")

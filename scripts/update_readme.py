@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import bench_calibration
+import bench_quantize
+import bench_validator
 import channel_table
 import quantize_table
 from bench_recipes import table
@@ -37,6 +39,14 @@ def block(name: str) -> str:
         return channel_table.table(rows_of("channels"))
     if name == "quantize":
         return quantize_table.table(rows_of("quantize")).strip()
+    if name == "quantize_real":
+        if not (RESULTS / "quantize_real.json").is_file():
+            return "Not measured yet: `python scripts/bench_quantize.py --real`."
+        return bench_quantize.real_table(rows_of("quantize_real"))
+    if name == "validator":
+        if not (RESULTS / "validator.json").is_file():
+            return "Not measured yet: `python scripts/bench_validator.py`."
+        return bench_validator.table(rows_of("validator"))
     if name == "calibration":
         return bench_calibration.table(rows_of("calibration"))
     experiment = {"demo": "digits", "cifar": "cifar10"}[name]

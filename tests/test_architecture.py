@@ -24,8 +24,9 @@ LEVELS = [
     {"recipe"},
     {"cache"},
     {"pipeline"},
-    {"estimate", "doctor", "catalogue", "verbs"},
+    {"estimate", "doctor", "catalogue", "verbs", "reporting", "shown"},
     {"shards", "layers", "arguments"},
+    {"report_command"},
     {"cli", "pytest_plugin", "deploypipe"},
 ]
 """A room imports only what stands before it."""

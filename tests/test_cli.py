@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 
 COMMANDS = [
     "run", "plan", "doctor", "list", "inspect", "export", "optimize", "quantize",
-    "validate", "bench", "pack", "verify", "verify-channels", "schema",
+    "validate", "bench", "pack", "verify", "verify-channels", "report", "schema",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from deploypipe.core.errors import UserError
 from deploypipe.layers import compare_layer_files, read_names
-from deploypipe.verbs import Settings, quantize_model
+from deploypipe.verbs import Settings, export_model, quantize_model
 
 CPU = {"cpu": {"threads": 1}}
 
@@ -64,3 +64,42 @@ def test_a_map_of_names_that_is_none_is_told(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UserError, match=r"names\.json"):
         read_names(path)
+
+
+TORCH = """
+import torch
+from torch import nn
+
+
+def net(scale=1.0):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+    module[2].weight.data *= scale
+    return module
+
+
+def other():
+    return net(scale=3.0)
+"""
+
+
+def test_a_torch_module_is_compared_with_its_export(call, tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "net.py").write_text(TORCH)
+    place, out = tmp_path / "net.py", tmp_path / "net.onnx"
+    export_model(f"{place}:net", out, Settings(target=CPU), shapes={"x": [6]})
+    rows = compare_layer_files(f"{place}:net", out, Settings(target=CPU))["layers"]["rows"]
+    assert {row["name"] for row in rows} == {"0", "1", "2"}
+    assert all(row["equal"] or row["sqnr_db"] > 100 for row in rows)
+    said = call("validate", f"{place}:other", out, "--layers")
+    assert said.code == 0
+    assert "First cliff: 2 (Gemm)" in said.out
+    with pytest.raises(UserError, match="net.py has no function 'nett', did you mean 'net'"):
+        compare_layer_files(f"{place}:nett", out, Settings(target=CPU))
+
+
+def test_a_file_without_the_exporter_s_notes_needs_a_map_of_names(tiny, tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "net.py").write_text(TORCH)
+    with pytest.raises(UserError, match=r"does not say which .* a map: --names FILE.json"):
+        compare_layer_files(f"{tmp_path / 'net.py'}:net", tiny.model, Settings(target=CPU))

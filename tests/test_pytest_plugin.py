@@ -39,13 +39,22 @@ def chain(length):
     )
 
 
+PROCESSES = "--deploypipe-seconds=3"
+"""The shortest time that has room for fresh processes; below it there are fresh sessions."""
+
+
+@pytest.fixture(scope="module")
+def models():
+    made = {"base": scaled((1, 1, 1)), "same": scaled((2, 2, 2)), "broken": scaled((1, 1, 9))}
+    made |= {"long": chain(20), "short": chain(1)}
+    return {name: model.SerializeToString() for name, model in made.items()}
+
+
 @pytest.fixture
-def suite(pytester, monkeypatch):
+def suite(pytester, monkeypatch, models):
     """Runs a test file of a user's in a folder with models and samples."""
-    models = {"base": scaled((1, 1, 1)), "same": scaled((2, 2, 2)), "broken": scaled((1, 1, 9))}
-    models |= {"long": chain(20), "short": chain(1)}
     for name, model in models.items():
-        onnx.save(model, f"{pytester.path}/{name}.onnx")
+        (pytester.path / f"{name}.onnx").write_bytes(model)
     rng = np.random.default_rng(0)
     x = rng.random((400, 3), np.float32) + np.float32(0.5)
     np.savez(f"{pytester.path}/val.npz", x=x, label=x.argmax(axis=1))
@@ -53,7 +62,7 @@ def suite(pytester, monkeypatch):
 
     def run(body, *arguments):
         pytester.makepyfile(body)
-        options = ("-p", PLUGIN, "-p", "no:cacheprovider", "-rA", "--deploypipe-seconds=3")
+        options = ("-p", PLUGIN, "-p", "no:cacheprovider", "-rA", "--deploypipe-seconds=0.4")
         return pytester.runpytest(*options, *arguments)
 
     return run
@@ -151,15 +160,19 @@ def test_an_expected_failure_is_told_as_well(suite):
 
 
 def test_latency_claims_on_models_that_differ_twentyfold(suite):
-    result = suite("""
+    result = suite(
+        """
         import pytest
         def test_faster(latency):
             claim = latency.compare("short.onnx", "long.onnx", batch=64, rounds=3)
             assert claim.comparison.speedup.value > 2
+            assert claim.comparison.fresh == "process"
             with pytest.raises(pytest.fail.Exception, match="FAIL: speedup"):
                 claim.faster_than(10_000)
             claim.within("5%")
-    """)
+    """,
+        PROCESSES,
+    )
     result.assert_outcomes(passed=1, warnings=result.parseoutcomes().get("warnings", 0))
     result.stdout.fnmatch_lines(["*test_faster*not slower*limit 0.952x*"])
     result.stdout.fnmatch_lines(["*test_faster*speedup*limit 1e+04x*"])
@@ -239,16 +252,43 @@ def test_accuracy_has_baselines_too_and_they_know_their_samples(suite, pytester)
     result.stdout.fnmatch_lines(["*the samples have changed since the baseline*"])
 
 
+def test_agreement_has_baselines_too(suite):
+    body = """
+        def test_agreement(accuracy):
+            claim = accuracy.agreement({candidate!r}, data={{"npz": {{"file": "val.npz"}}}})
+            claim.at_least("99%")
+    """
+    first = suite(body.format(candidate="same.onnx"))
+    first.assert_outcomes(passed=1, warnings=1)
+    first.stdout.fnmatch_lines(["*there is no baseline*keep one with --deploypipe-update*"])
+    suite(body.format(candidate="same.onnx"), "--deploypipe-update").assert_outcomes(passed=1)
+    result = suite(body.format(candidate="broken.onnx"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FAIL: agreement: 34*%*limit 99%*"])
+
+
+def test_what_is_no_file_can_be_no_baseline(suite):
+    body = "def test_function(latency):\n    latency.compare(len).within('5%')\n"
+    result = suite(body, "--deploypipe-update")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*is no file, and baselines are files to run again. Give a reference*"]
+    )
+
+
 def test_a_candidate_that_crashes_fails_its_test_and_not_the_run(suite, pytester):
     (pytester.path / "made.py").write_text(
         "import os\n\ndef build():\n    return lambda feed: os.abort()\n"
     )
-    result = suite("""
+    result = suite(
+        """
         def test_crashing(latency):
-            latency.compare("made.py:build", "short.onnx").within("5%")
+            latency.compare("made.py:build", "short.onnx", rounds=2).within("5%")
         def test_after():
             pass
-    """)
+    """,
+        PROCESSES,
+    )
     result.assert_outcomes(failed=1, passed=1)
     result.stdout.fnmatch_lines(["*FAIL: not slower*the process of the candidate*SIGABRT*"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -343,3 +344,21 @@ def test_every_reference_in_the_schema_leads_somewhere():
         place = text
         for part in reference.removeprefix("#/").split("/"):
             place = place[part]
+
+
+def test_a_metric_of_one_s_own_lies_beside_the_recipe(tmp_path, monkeypatch):
+    folder, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    for one, sign in ((folder, ""), (elsewhere, "-")):
+        one.mkdir()
+        (one / "own.py").write_text(f"def judge(outputs, labels):\n    return {sign}labels\n")
+    monkeypatch.chdir(elsewhere)
+    file = folder / "recipe.yaml"
+    file.write_text(GOOD.replace("validate:", "validate: {metric: 'python:own.py:judge'}"))
+    (metric,) = (
+        step.stage.metric
+        for step in build_steps(read_recipe(file), folder)
+        if step.name == "validate"
+    )
+    assert metric.score(np.zeros((2, 1)), np.array([1.0, 2.0])).tolist() == [1, 2]
+    assert metric.files() == [folder / "own.py"]
+    assert metric.function == "own.py:judge"

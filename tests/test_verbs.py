@@ -68,6 +68,28 @@ def test_quantize_gives_int8(tiny, given, tmp_path):
     json.dumps(found)
 
 
+@pytest.mark.parametrize("method", ["half", "weight-only", {"half": {"dtype": "bfloat16"}}])
+def test_quantize_by_a_method_that_needs_no_samples(wide, tmp_path, method):
+    out = tmp_path / "small.onnx"
+    found = quantize_model(wide.model, out, BARE, {"method": method})
+    assert found["bytes"]["after"] == out.stat().st_size < found["bytes"]["before"]
+    assert found["notes"]["method"]
+    with BARE.open_target().open(out) as session:
+        assert session.inputs
+    json.dumps(found)
+
+
+@pytest.mark.parametrize("method", ["half", "weight-only", "dynamic"])
+def test_what_a_method_makes_is_validated_and_bundled(wide, tmp_path, method):
+    out, settings = tmp_path / "small.onnx", Settings(f"npz:{wide.samples}", target=CPU)
+    quantize_model(wide.model, out, BARE, {"method": method})
+    short = {"rounds": 3, "seconds": 0.1}
+    found = validate_models(wide.model, out, settings, {"accuracy_drop": 5}, short)
+    assert found["accuracy"]["candidate"] > 0.9
+    pack_model(out, tmp_path / "bundle", settings)
+    assert verify_bundle(tmp_path / "bundle", BARE)["checked"]
+
+
 @pytest.mark.parametrize("verb", [optimize_model, quantize_model])
 def test_the_output_may_not_be_the_input(tiny, given, verb):
     same = tiny.folder / ".." / tiny.folder.name / "model.onnx"
@@ -124,6 +146,8 @@ def test_bench_of_one_file_is_its_latency(tiny, given):
     assert found["latency_ms"]["p50"] > 0
     assert found["files"] == [str(tiny.model)]
     assert "answer" not in found
+    assert found["start"]["open_ms"] > 0
+    assert found["start"]["n"] == 3
 
 
 def test_bench_of_two_files_is_an_answer(tiny, given):

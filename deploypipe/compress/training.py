@@ -153,12 +153,17 @@ def call(module: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 
 def tensors_of(batch: Batch, bf16: bool = False) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Torch tensors of a batch and its labels (int64, or empty)."""
+    """Torch tensors of a batch and its labels (int64 [N], or empty)."""
     inputs = {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
     if bf16:
         inputs = {name: channels_last(value) for name, value in inputs.items()}
     labels = np.zeros(0, np.int64) if batch.labels is None else batch.labels
-    return inputs, torch.from_numpy(np.ascontiguousarray(labels))
+    return inputs, torch.from_numpy(np.ascontiguousarray(labels.reshape(-1)))
+
+
+def names_classes(labels: np.ndarray | None) -> bool:
+    """Whether labels are classes: one whole number a sample, int [N] or [N, 1]."""
+    return labels is not None and labels.dtype.kind == "i" and labels.size == len(labels)
 
 
 def channels_last(value: torch.Tensor) -> torch.Tensor:
@@ -175,7 +180,7 @@ def _shuffled(split: Split, size: int, generator: torch.Generator) -> Iterator[B
 
 
 def accuracy(module: nn.Module, split: Split, batch: int = 256) -> float:
-    """Top-1 accuracy, a share in 0..1."""
+    """Top-1 accuracy, a share in 0..1, by labels that name classes."""
     right = 0
     module.eval()
     with torch.no_grad():

@@ -7,7 +7,9 @@ lacks something, 5 integrity.  Anything else that escapes is our bug and shows i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -43,6 +45,16 @@ class IntegrityError(DeploypipeError):
     """A file is not what its manifest says."""
 
     exit_code = 5
+
+
+@contextmanager
+def one_paragraph() -> Iterator[None]:
+    """For scripts: an explained error ends the process with its paragraph and its exit code."""
+    try:
+        yield
+    except DeploypipeError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,9 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -213,6 +215,24 @@ class _UsersFile(SourceFileLoader):
 
     def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
         pass
+
+
+_FOLDER: ContextVar[Path] = ContextVar("_FOLDER", default=Path())
+
+
+@contextmanager
+def paths_start_at(folder: Path) -> Iterator[None]:
+    """In the block, relative paths in the options of what is built start at ``folder``."""
+    token = _FOLDER.set(folder)
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
+def started(path: str) -> Path:
+    """An absolute path for what an option says, by :func:`paths_start_at`; default: where we are."""
+    return (_FOLDER.get() / Path(path).expanduser()).absolute()
 
 
 def load_file(path: Path, where: str) -> ModuleType:

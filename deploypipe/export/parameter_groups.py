@@ -7,6 +7,7 @@ back to parameters.  Nothing of torch is traced for pruning itself.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +15,7 @@ import torch
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 
+from deploypipe.export.residual_branches import Branch, branches_of
 from deploypipe.export.to_onnx import to_onnx
 from deploypipe.graph.channels.groups import ChannelGroup, ParameterSlices, prunable_groups
 from deploypipe.graph.channels.rule import ints
@@ -21,12 +23,20 @@ from deploypipe.graph.constants import add_initializer, constant_of
 from deploypipe.graph.shapes import infer_shapes
 
 
-def parameter_groups(
+@dataclass(frozen=True)
+class Structure:
+    """What of a module can be pruned, in the names of its parameters."""
+
+    groups: tuple[ChannelGroup, ...]
+    branches: tuple[Branch, ...]
+
+
+def structure_of(
     module: torch.nn.Module,
     sample: Mapping[str, np.ndarray],
     dynamic: Mapping[str, tuple[int, ...]] | None = None,
-) -> list[ChannelGroup]:
-    """Prunable groups in the names of ``module``'s parameters."""
+) -> Structure:
+    """Prunable channel groups and residual branches."""
     model = to_onnx(module, sample, dynamic=dynamic, keep_parameters=True)
     names = {name for name, _ in module.named_parameters()}
     fold_constants(model, should_fold=lambda node: False if _turns_parameter(node, names) else None)
@@ -34,7 +44,18 @@ def parameter_groups(
     RemoveUnusedNodesPass()(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     infer_shapes(model)
-    return [_in_parameters(group, turned) for group in prunable_groups(model)]
+    groups = tuple(_in_parameters(group, turned) for group in prunable_groups(model))
+    known_as = {new: name for new, (name, _) in turned.items()}
+    return Structure(groups, tuple(branches_of(model, names, known_as)))
+
+
+def parameter_groups(
+    module: torch.nn.Module,
+    sample: Mapping[str, np.ndarray],
+    dynamic: Mapping[str, tuple[int, ...]] | None = None,
+) -> list[ChannelGroup]:
+    """The groups of :func:`structure_of`."""
+    return list(structure_of(module, sample, dynamic).groups)
 
 
 def _turn(graph: ir.Graph, names: Collection[str]) -> dict[str, tuple[str, Sequence[int]]]:

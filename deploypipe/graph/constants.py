@@ -39,7 +39,7 @@ def input_of(node: ir.Node, index: int) -> ir.Value | None:
 def add_initializer(graph: ir.Graph, wish: str, array: Array) -> ir.Value:
     """A new initializer called ``wish``, or ``wish_1`` and so on if that name is taken."""
     name = free_name(graph, wish)
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=name)  # 0-d stays 0-d
     value = ir.Value(
         name=name,
         shape=ir.Shape(array.shape),

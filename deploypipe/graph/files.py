@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -19,6 +22,13 @@ LARGE = 100_000_000
 
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights above which they are written beside the model; protobuf ends at 2 GiB."""
+
+_WHOLE_BYTES = frozenset(
+    int(kind)
+    for kind in ir.DataType
+    if kind not in (ir.DataType.UNDEFINED, ir.DataType.STRING) and kind.itemsize >= 1
+)
+"""Types of which no element shares a byte with another."""
 
 _AGAIN = "Export the model again, or copy it again together with all its files"
 
@@ -45,26 +55,35 @@ def load(path: Path) -> ir.Model:
     else:
         _check(path)
     _refuse_sparse(proto, path)
+    weights = {id(one) for one in proto.graph.initializer if _is_plain(one)}
+    places = {_external(one)["location"]: file for one, file in zip(outside, files, strict=True)}
     for tensor, file in zip(outside, files, strict=True):
-        _take_in(tensor, file, path)
+        if id(tensor) in weights:
+            _span(tensor, file, path)  # what is large is read once, into its array
+        else:
+            _take_in(tensor, file, path)
     try:
         model = ir.serde.deserialize_model(proto)
         del proto
-        _detach(model)
+        _detach(model, places)
     except Exception as error:  # whatever a damaged graph provokes in the reader
         raise _damaged(path, f"no valid ONNX model: {_reason(error)}") from error
     return model
 
 
-def _detach(model: ir.Model) -> None:
-    """Hold the weights as arrays: protobuf copies one at each look, and one keeps all in memory."""
+def _detach(model: ir.Model, places: Mapping[str, Path]) -> None:
+    """Hold the weights as arrays: protobuf copies one at each look, and one keeps all in memory.
+
+    ``places`` are the files of external data by their location in the model.
+    """
     for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.dtype != ir.DataType.STRING:
                 doc, notes = tensor.doc_string, dict(tensor.metadata_props)
+                array = _read(tensor, places) if _is_outside(tensor) else tensor.numpy()
                 value.const_value = ir.Tensor(
-                    tensor.numpy(),
+                    array,
                     dtype=tensor.dtype,
                     name=tensor.name,
                     doc_string=doc,
@@ -186,6 +205,16 @@ def _leaves(location: str) -> str:
 
 def _take_in(tensor: onnx.TensorProto, file: Path, path: Path) -> None:
     """Move a tensor's data from its file into the proto."""
+    offset, length = _span(tensor, file, path)
+    with file.open("rb") as handle:
+        handle.seek(offset)
+        tensor.raw_data = handle.read(length)
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
+
+
+def _span(tensor: onnx.TensorProto, file: Path, path: Path) -> tuple[int, int]:
+    """Where a tensor's data begin in its file, and how many bytes they are; checked."""
     external = _external(tensor)
     where = f"{path}, tensor '{tensor.name}'"
     try:
@@ -199,21 +228,33 @@ def _take_in(tensor: onnx.TensorProto, file: Path, path: Path) -> None:
         raise UserError("offset or length of its data is no number", where=where) from error
     if offset < 0 or length != expected:
         raise UserError(f"needs {expected} bytes, the file declares {length}", where=where)
-    with file.open("rb") as handle:
-        handle.seek(min(offset, file.stat().st_size))  # far beyond the end, seek itself fails
-        data = handle.read(length)
-    if len(data) != length:
+    if file.stat().st_size < offset + length:
         what = (
             f"its data file '{external['location']}' is too short: {offset + length} bytes needed"
         )
         raise UserError(what, where=where, then=_AGAIN)
-    tensor.raw_data = data
-    tensor.ClearField("external_data")
-    tensor.ClearField("data_location")
+    return offset, length
+
+
+def _is_outside(tensor: ir.TensorProtocol) -> TypeGuard[ir.ExternalTensor]:
+    return isinstance(tensor, ir.ExternalTensor)
+
+
+def _read(tensor: ir.ExternalTensor, places: Mapping[str, Path]) -> np.ndarray:
+    """A weight's data from its file; :func:`_span` has checked that they are there."""
+    shape = tensor.shape.numpy()
+    file, offset = places[str(tensor.location)], tensor.offset or 0
+    return np.fromfile(file, tensor.dtype.numpy(), math.prod(shape), offset=offset).reshape(shape)
 
 
 def _is_external(tensor: onnx.TensorProto) -> bool:
     return tensor.data_location == onnx.TensorProto.EXTERNAL or bool(tensor.external_data)
+
+
+def _is_plain(tensor: onnx.TensorProto) -> bool:
+    """Whether its data lie in a file as they lie in an array."""
+    outside = tensor.data_location == onnx.TensorProto.EXTERNAL
+    return outside and tensor.data_type in _WHOLE_BYTES
 
 
 def _external(tensor: onnx.TensorProto) -> dict[str, str]:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
+
+_STAND_INS = {
+    ("", "GroupNormalization"): "InstanceNormalization",
+    ("com.microsoft", "Gelu"): "Relu",
+    ("com.microsoft", "QuickGelu"): "Relu",
+}
+"""Ops that onnx's inference does not know -> one that it knows, of the same shapes."""
 
 
 def with_shapes(model: ir.Model, batch: int | None = None) -> ir.Model:
@@ -31,7 +39,22 @@ def with_shapes(model: ir.Model, batch: int | None = None) -> ir.Model:
 
 def infer_shapes(model: ir.Model) -> None:
     """Note in ``model`` the shapes that can be inferred; one node that cannot spoils no other."""
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    with _known(model):
+        ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+
+
+@contextmanager
+def _known(model: ir.Model) -> Iterator[None]:
+    """Meanwhile, ops that inference does not know are called after those that stand in for them."""
+    nodes = [node for node in model.graph.all_nodes() if (node.domain, node.op_type) in _STAND_INS]
+    names = [(node.domain, node.op_type) for node in nodes]
+    try:
+        for node, name in zip(nodes, names, strict=True):
+            node.domain, node.op_type = "", _STAND_INS[name]
+        yield
+    finally:
+        for node, name in zip(nodes, names, strict=True):
+            node.domain, node.op_type = name
 
 
 def shaped_values(model: ir.Model) -> dict[str | None, ir.Value]:

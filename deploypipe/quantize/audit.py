@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from deploypipe.graph.files import to_bytes
+from deploypipe.graph.parts import parts_of
 from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import Kind
 from deploypipe.quantize.units import Unit
@@ -32,7 +32,7 @@ class Audit:
 def audit(model: ir.Model, plan: QuantPlan, target: Target) -> Audit:
     """Open the quantized ``model``, read the graph that the runtime made of it, find every unit."""
     numbers = {unit.result: number for number, unit in enumerate(plan.units)}
-    optimized = optimized_graph(to_bytes(labelled(model, numbers)), target)
+    optimized = optimized_graph(labelled(model, numbers), target)
     unfused = {}
     for number, unit in enumerate(plan.units):
         fate = _fate(unit, label(number), optimized)
@@ -41,11 +41,11 @@ def audit(model: ir.Model, plan: QuantPlan, target: Target) -> Audit:
     return Audit(dict(Counter(node.op_type for node in optimized)), unfused)
 
 
-def optimized_graph(model: bytes, target: Target) -> ir.Graph:
-    """The graph that the runtime executes for ``model``."""
+def optimized_graph(model: ir.Model, target: Target) -> ir.Graph:
+    """The graph that the runtime executes for ``model``; its large weights cannot be read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
-        with target.open(model, optimized=path):
+        with target.open(parts_of(model), optimized=path):
             pass
         return ir.load(path).graph
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
@@ -14,6 +14,9 @@ from deploypipe.quantize.kernels import Kernel, numbering
 from deploypipe.quantize.profile import Kind
 from deploypipe.quantize.units import Unit
 
+CLEARLY = 0.9
+"""Another form of a node must take less than this of its time."""
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -22,19 +25,39 @@ class Costs:
     in_float: Mapping[str, float]
     in_int: Mapping[str, float]
     crossings: tuple[Crossing, ...]
+    in_forms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Form -> unit -> its time where a linear node takes and gives floats in another way."""
 
     @property
     def fused(self) -> frozenset[str]:
         """The units that can run in 8 bits."""
         return frozenset(name for name, cost in self.in_int.items() if math.isfinite(cost))
 
-    def cheapest(self, border: float = 1.0) -> frozenset[str]:
-        """The units to run in 8 bits, where a conversion costs ``border`` times what it did."""
+    @property
+    def forms(self) -> Mapping[str, str]:
+        """Unit -> its fastest form, where that is clearly faster than the float node."""
+        best: dict[str, str] = {}
+        for form, times in self.in_forms.items():
+            for name, time in times.items():
+                limit = self.in_forms[best[name]][name] if name in best else self._limit(name)
+                if 0 < time < limit:
+                    best[name] = form
+        return best
+
+    def _limit(self, name: str) -> float:
+        return CLEARLY * self.in_float[name]
+
+    def cheapest(self, border: float = 1.0, forms: bool = False) -> frozenset[str]:
+        """The units to run in static 8 bits, where a conversion costs ``border`` times what it did.
+
+        With ``forms``, the others take their fastest form.
+        """
         crossings = [
             Crossing(one.maker, one.readers, border * one.quantize, border * one.dequantize)
             for one in self.crossings
         ]
-        return cheapest(self.in_float, self.in_int, crossings)
+        best = {name: self.in_forms[form][name] for name, form in self.forms.items()}
+        return cheapest({**self.in_float, **(best if forms else {})}, self.in_int, crossings)
 
 
 def costs_of(
@@ -45,17 +68,25 @@ def costs_of(
     fused: Collection[str],
     sizes: Mapping[str, float],
     conversions: Conversions,
+    in_forms: Mapping[str, Iterable[Kernel]] | None = None,
 ) -> Costs:
     """Of the kernels of the float model and of the one in which ``fused`` units are 8-bit.
 
-    ``sizes`` are the elements of the units' tensors.
+    ``sizes`` are the elements of the units' tensors.  ``in_forms`` are the kernels of models in which
+    linear nodes have other forms; the times of others in them are left out.
     """
     members = _members(model, units)
     slow, fast = (_by_unit(kernels, units, members) for kernels in (in_float, in_int))
+    others = {form: _by_unit(one, units, members) for form, one in (in_forms or {}).items()}
+    linear = {unit.name for unit in units if unit.kind is Kind.LINEAR}
     return Costs(
         {unit.name: slow.get(unit.name, 0.0) for unit in units},
         {u.name: fast.get(u.name, 0.0) if u.name in fused else math.inf for u in units},
         tuple(_crossings(model, units, members, sizes, conversions)),
+        {
+            form: {name: time for name, time in times.items() if name in linear}
+            for form, times in others.items()
+        },
     )
 
 

@@ -23,7 +23,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNod
 
 from deploypipe.graph.constants import constant_of
 from deploypipe.quantize.naming import Names
-from deploypipe.quantize.params import WeightParams, bias_scales, quantized_bias, quantized_weight
+from deploypipe.quantize.params import WeightParams, bias_scales, quantized_bias
 from deploypipe.quantize.plan import QuantPlan, constants_of
 from deploypipe.quantize.profile import Kind
 from deploypipe.quantize.units import Unit
@@ -130,7 +130,7 @@ class _Editor:
         weight = constant_of(self.constants[unit.weight])
         assert weight is not None
         inputs = [
-            self.constant("w", quantized_weight(weight, params)),
+            self.constant("w", self.plan.weight_integers(unit, weight)),
             self.constant("s", np.asarray(params.scales, np.float32)),
         ]
         if unit.kind is Kind.LINEAR:

@@ -18,7 +18,6 @@ import onnx_ir as ir
 from deploypipe.core.files import Json
 from deploypipe.graph import Outcome
 from deploypipe.graph.constants import constant_of, input_of
-from deploypipe.graph.files import to_bytes
 from deploypipe.quantize.audit import fused, label, labelled, optimized_graph
 from deploypipe.quantize.naming import Names
 from deploypipe.quantize.params import quantized_bias
@@ -68,7 +67,7 @@ def examine_quantized(model: ir.Model, target: Target) -> tuple[int, list[Findin
     """How many nodes have 8-bit weights, and which of them the runtime computes in float."""
     nodes = [node for node in model.graph if _has_8_bit_weight(node)]
     names = {str(node.outputs[0].name): number for number, node in enumerate(nodes)}
-    graph = optimized_graph(to_bytes(labelled(model, names)), target)
+    graph = optimized_graph(labelled(model, names), target)
     found = [
         Finding(name_of(node), node.op_type, _cause(node))
         for number, node in enumerate(nodes)

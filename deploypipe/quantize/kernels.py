@@ -11,6 +11,7 @@ A node that no kernel is named after belongs to the kernels that its result goes
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx_ir as ir
 
-from deploypipe.graph.files import to_bytes
+from deploypipe.graph.parts import parts_of
 from deploypipe.runtime import Placement, Target
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -47,38 +48,42 @@ def numbering(model: ir.Model) -> dict[str, int]:
 
 def numbered(model: ir.Model, numbers: Mapping[str, int]) -> ir.Model:
     """A copy whose nodes are called by ``numbers``, a model or what became of it; others lose
-    their names."""
-    copy = model.clone()
+    their names.  Nodes may share a number."""
+    copy, taken = model.clone(), Counter[int]()
     for node in copy.graph:
         names = [str(out.name) for out in node.outputs]
         number = next((numbers[name] for name in names if name in numbers), None)
-        node.name = f"n{number}." if number is not None else None
+        if number is None:
+            node.name = None
+            continue
+        more = f"{taken[number]}." if taken[number] else ""
+        taken[number] += 1
+        node.name = f"n{number}.{more}"
         for place, out in enumerate(node.outputs):
-            if number is not None and not out.is_graph_input():
-                out.name = f"n{number}.{place}."
+            out.name = f"n{number}.{more}{place}."
     return copy
 
 
 def time_kernels(
-    models: Sequence[ir.Model],
-    numbers: Mapping[str, int],
+    models: Sequence[tuple[ir.Model, Mapping[str, int]]],
     feeds: Sequence[Arrays],
     target: Target,
     runs: int = RUNS,
 ) -> list[list[Kernel]]:
-    """The kernels of each model, all models timed in turns; the first is the one that was numbered.
+    """The kernels of each model, all models timed in turns.
 
-    ``feeds`` are rotated.
+    Each comes with the numbers of its nodes, all of them numbers of the first one's; ``feeds`` are
+    rotated.
     """
     with ExitStack() as stack:
         sessions = [
-            stack.enter_context(target.open(to_bytes(numbered(model, numbers)), profile=True))
-            for model in models
+            stack.enter_context(target.open(parts_of(numbered(model, numbers)), profile=True))
+            for model, numbers in models
         ]
         for run in range(runs):
             for session in sessions:
                 session(feeds[run % len(feeds)])
-        makers = _makers(models[0])
+        makers = _makers(models[0][0])
         return [_kernels(session.placement(), makers) for session in sessions]
 
 

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from deploypipe.graph.files import to_bytes
+from deploypipe.graph.files import weight_bytes
+from deploypipe.graph.parts import parts_of
 from deploypipe.graph.shapes import shaped_values, sizes_of
 from deploypipe.quantize.histogram import Floats, pick, step_of
 from deploypipe.quantize.naming import Names
@@ -32,6 +33,9 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 """Name -> array."""
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+_HEAVY = 100_000_000
+"""Bytes of weights from which the runtime gets no second copy of them."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Lookout:
     ) -> None:
         self._target, self._floored = target, frozenset(floored)
         self._model = model.clone()
+        self._lean = weight_bytes(model) > _HEAVY
         # In both sessions the runtime averages, so that the bits are the same.
         self._means = _average(self._model, means or {})
         inputs = {str(value.name) for value in model.graph.inputs}
@@ -127,8 +132,9 @@ class Lookout:
 
     def _answer(self, sample: Arrays) -> Arrays:
         if self._whole is None:
-            model = to_bytes(whole(self._model, [*self._made, *self._means.values()]))
-            self._whole = self._stack.enter_context(self._target.open(model))
+            model = whole(self._model, [*self._made, *self._means.values()])
+            parts = parts_of(model, self._lean)
+            self._whole = self._stack.enter_context(self._target.open(parts))
         return self._whole(sample)
 
     def _mean(self, name: str, made: Arrays) -> Floats:
@@ -209,7 +215,9 @@ class _Inside:
         outputs += [editor.values[name] for name in means.values()]
         # The model's own outputs tell of a NaN wherever it came from.
         copy.graph.outputs[:] = [*outputs, *copy.graph.outputs]
-        self._session = stack.enter_context(target.open(to_bytes(copy)))
+        self._session = stack.enter_context(
+            target.open(parts_of(copy, weight_bytes(model) > _HEAVY))
+        )
 
     def __call__(self, sample: Arrays, start: int) -> Arrays:
         starts = {name: np.array([start % step], np.int64) for step, name in self._starts.items()}

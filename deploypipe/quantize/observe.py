@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import itemgetter
 from typing import Self
 
@@ -25,21 +27,39 @@ from deploypipe.runtime import Target
 _WHERE = "calibration samples"
 _SINGLE = 32
 PROBES = 8
-"""Samples kept for whoever wants to run the model again: those with the smallest digests."""
+KEPT, KEPT_BYTES = 64, 64_000_000
+"""Samples kept for whoever wants to run the model again: those with the smallest digests, as many
+as these bytes hold, but at least ``PROBES``."""
+JUDGES = 32
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Tensor name -> histogram, over so many samples; ``probes`` are a few of them, the
-    same ones in any order.
+    """Tensor name -> histogram, over so many samples; ``kept`` are some of them, the same ones in
+    any order.
 
     ``means`` are float32 [channels] of the tensors that were asked for.
     """
 
     histograms: Mapping[str, Histogram]
     samples: int
-    probes: tuple[Arrays, ...] = ()
+    kept: tuple[Arrays, ...] = ()
     means: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def probes(self) -> tuple[Arrays, ...]:
+        """A few, to time with."""
+        return self.kept[:PROBES]
+
+    @property
+    def judges(self) -> tuple[Arrays, ...]:
+        """What a correction is judged on: half of what is kept, at most ``JUDGES``."""
+        return self.kept[: min(JUDGES, (len(self.kept) + 1) // 2)]
+
+    @property
+    def lessons(self) -> tuple[Arrays, ...]:
+        """What a correction may be fitted to: the others; of one sample alone, that one."""
+        return self.kept[len(self.judges) :] or self.kept
 
 
 def observe(
@@ -70,7 +90,7 @@ def observe(
     sums = {name: ExactSum() for name in means or {}}
     specs = _specs(model)
     extremes: dict[str, tuple[float, float]] = {}
-    samples, probes = 0, list[tuple[int, Arrays]]()
+    samples, kept = 0, list[tuple[int, Arrays]]()
     progress = progress or Silent()
 
     def count(held: Sequence[Seen], number: int) -> None:
@@ -90,7 +110,7 @@ def observe(
                 _widen(extremes, sample)
                 number = digest(sample)
                 beside.run(count, list(lookout(sample, number)), samples)
-                probes = sorted([*probes, (number, sample)], key=itemgetter(0))[:PROBES]
+                kept = _keep(kept, number, sample)
                 rows = len(next(iter(sample.values()))) if sample else 1
                 samples += rows
                 task.advance(rows)
@@ -99,7 +119,21 @@ def observe(
     _check_lively(extremes)
     histograms = {name: one.histogram() for name, one in counters.items()}
     averages = {name: one.mean() for name, one in sums.items()}
-    return Observation(histograms, samples, tuple(sample for _, sample in probes), averages)
+    return Observation(histograms, samples, tuple(sample for _, sample in kept), averages)
+
+
+def _keep(kept: list[tuple[int, Arrays]], number: int, sample: Arrays) -> list[tuple[int, Arrays]]:
+    """With one sample more, if its digest is among the smallest; of a batch nothing else is held.
+
+    What is left out once would be left out at the end too, so the order leaves no trace.
+    """
+    if len(kept) >= KEPT and number >= kept[-1][0]:
+        return kept
+    own = {name: array.copy() for name, array in sample.items()}
+    kept = sorted([*kept, (number, own)], key=itemgetter(0))[:KEPT]
+    sizes = [sum(array.nbytes for array in one.values()) for _, one in kept]
+    fits = bisect_right(list(accumulate(sizes)), KEPT_BYTES)
+    return kept[: max(fits, PROBES)]
 
 
 class _Beside:

@@ -1,4 +1,4 @@
-"""Models that are too old for per-channel 8-bit weights."""
+"""Models that are too old for what quantization writes into them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ RAISED = 17
 """The opset that an older model is converted to: every runtime of today knows it."""
 
 
-def modern(model: ir.Model, needed: int) -> tuple[ir.Model, list[str]]:
-    """The model itself, or a copy at opset 17 where its own is below ``needed``, and what was done.
+def modern(
+    model: ir.Model, needed: int, what: str = "per-channel 8-bit weights"
+) -> tuple[ir.Model, list[str]]:
+    """The model itself, or a copy at opset 17 where its own is below what ``what`` needs, and what
+    was done.
 
     Raises:
         UserError: onnx cannot convert it.
@@ -27,8 +30,7 @@ def modern(model: ir.Model, needed: int) -> tuple[ir.Model, list[str]]:
     except Exception as error:  # the converter raises whatever its C++ does
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the model has opset {opset}, per-channel 8-bit weights need {needed}, and onnx cannot "
-            f"convert it: {reason}",
+            f"the model has opset {opset}, {what} need {needed}, and onnx cannot convert it: {reason}",
             then="Export it again with a newer opset",
         ) from error
-    return new, [f"opset {opset} became {RAISED}: per-channel 8-bit weights need {needed}"]
+    return new, [f"opset {opset} became {RAISED}: {what} need {needed}"]

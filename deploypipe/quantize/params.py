@@ -83,11 +83,18 @@ def weight_params(
         scales = np.maximum(scales, _largest_pairs(weight, axis) / (pair_limit - 1))
     alive = scales > 0
     scales = np.where(alive, scales, np.median(scales[alive]) if alive.any() else 1.0)
-    if bias is not None:
-        needed = np.abs(bias.reshape(-1).astype(np.float64)) / (_BIAS_LIMIT * input_scale)
-        scales = np.maximum(scales, needed)
-    rounded = np.maximum(scales, _SMALLEST).astype(np.float32)
+    rounded = np.maximum(scales, least_scales(bias, input_scale)).astype(np.float32)
     return WeightParams(tuple(float(s) for s in rounded), axis, limit)
+
+
+def least_scales(
+    bias: npt.NDArray[np.float32] | None, input_scale: float
+) -> npt.NDArray[np.float64] | float:
+    """The smallest scales of weights with which a bias fits int32, for each of its values."""
+    if bias is None:
+        return _SMALLEST
+    needed = np.abs(bias.reshape(-1).astype(np.float64)) / (_BIAS_LIMIT * input_scale)
+    return np.maximum(needed, _SMALLEST)
 
 
 def _largest_pairs(weight: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float64]:

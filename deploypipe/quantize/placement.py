@@ -50,7 +50,7 @@ def place(
     while True:
         refused = _refused(units, outputs, follow)
         if not refused:
-            return Placement(tuple(units), _roots(units), kept)
+            return Placement(tuple(units), roots_of(units), kept)
         moves = {unit.name for unit in units if unit.kind is Kind.MOVE}
         kept.update({name: why for name, why in refused.items() if name not in moves})
         units = [unit for unit in units if unit.name not in refused]
@@ -80,7 +80,7 @@ def _reason(
     return ""
 
 
-def _roots(units: Sequence[Unit]) -> dict[str, str]:
+def roots_of(units: Sequence[Unit]) -> dict[str, str]:
     """8-bit tensor -> root, in the graph's order."""
     moved = {unit.output: unit.inputs[0] for unit in units if unit.kind is Kind.MOVE}
     roots: dict[str, str] = {}

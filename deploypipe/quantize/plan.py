@@ -15,7 +15,13 @@ from deploypipe.core.files import Json
 from deploypipe.graph.constants import constant_of
 from deploypipe.quantize.calibrator import Calibrator
 from deploypipe.quantize.histogram import Histogram
-from deploypipe.quantize.params import QParams, WeightParams, activation_params, weight_params
+from deploypipe.quantize.params import (
+    QParams,
+    WeightParams,
+    activation_params,
+    quantized_weight,
+    weight_params,
+)
 from deploypipe.quantize.placement import Placement
 from deploypipe.quantize.profile import Profile
 from deploypipe.quantize.units import Unit
@@ -27,7 +33,8 @@ class QuantPlan:
 
     ``tensors`` are the activations that become 8-bit, ``weights`` the parameters of each unit's
     weight by the unit's ``result``, ``kept_float`` the reason why a node stays float, by its name.
-    ``biases`` float32 [channels] replace those of the graph, by the unit's ``result``.
+    ``biases`` float32 [channels] replace those of the graph, by the unit's ``result``;
+    ``integers`` int8 [shape of the weight] replace weights rounded to nearest.
     """
 
     units: tuple[Unit, ...]
@@ -38,6 +45,21 @@ class QuantPlan:
     signed: bool = False
     """Activations are stored as int8, 128 less than ``tensors`` says."""
     int32_bias: bool = True
+    integers: Mapping[str, npt.NDArray[np.int8]] = dataclasses.field(default_factory=dict)
+
+    def weight_integers(self, unit: Unit, weight: npt.NDArray[np.float32]) -> npt.NDArray[np.int8]:
+        """int8 values of the unit's float ``weight``."""
+        given = self.integers.get(unit.result)
+        return quantized_weight(weight, self.weights[unit.result]) if given is None else given
+
+    def rounded_weight(
+        self, unit: Unit, weight: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float64]:
+        """float64: what the unit's float ``weight`` is after rounding."""
+        params = self.weights[unit.result]
+        shape = [-1 if axis == params.axis else 1 for axis in range(weight.ndim)]
+        scales = np.asarray(params.scales, np.float64).reshape(shape)
+        return np.asarray(self.weight_integers(unit, weight) * scales)
 
     def to_json(self) -> Json:
         """All of it as plain JSON; unbounded limits of a unit are null."""
@@ -50,6 +72,7 @@ class QuantPlan:
             "weights": {name: dataclasses.asdict(p) for name, p in self.weights.items()},
             "kept_float": dict(self.kept_float),
             "corrected_biases": sorted(self.biases),
+            "adapted_weights": sorted(self.integers),
         }
 
 
@@ -101,8 +124,10 @@ def _weights(
     shared: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
     weighted = [unit for unit in units if unit.weight is not None]
     for unit in weighted:
-        weight = _finite(constants, str(unit.weight), unit)
-        bias = _finite(constants, unit.bias, unit) if unit.bias else None
+        weight = checked_constant(constants, str(unit.weight), unit.op, unit.name)
+        bias = None
+        if unit.bias is not None:
+            bias = checked_constant(constants, unit.bias, unit.op, unit.name)
         scale = tensors[unit.inputs[0]].scale
         one = weight_params(
             weight, unit.axis, profile.weight_limit, bias, scale, profile.pair_limit
@@ -118,14 +143,19 @@ def _weights(
     return found
 
 
-def _finite(
-    constants: Mapping[str | None, ir.Value], name: str, unit: Unit
+def checked_constant(
+    constants: Mapping[str | None, ir.Value], name: str, op: str, node: str
 ) -> npt.NDArray[np.float32]:
+    """A constant's array, as float32; ``op`` and ``node`` are who reads it.
+
+    Raises:
+        UserError: it holds a NaN or an infinity.
+    """
     array = constant_of(constants[name])
     assert array is not None
     if not np.isfinite(array).all():
         raise UserError(
-            f"'{name}' of {unit.op} '{unit.name}' holds a NaN or an infinity",
+            f"'{name}' of {op} '{node}' holds a NaN or an infinity",
             then="The model is broken before quantization: train or export it again",
         )
     return np.asarray(array, np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from deploypipe.graph.files import to_bytes
+from deploypipe.graph.parts import parts_of
 from deploypipe.quantize.lookout import Arrays
 from deploypipe.runtime import Target
 
@@ -24,7 +24,7 @@ def outputs_of(
     """The float outputs of every model."""
     found: list[Outputs] = []
     for model in models:
-        with target.open(to_bytes(model)) as session:
+        with target.open(parts_of(model)) as session:
             answers = [session(sample).values() for sample in samples]
         found.append([[a for a in one if a.dtype.kind == "f"] for one in answers])
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
@@ -14,21 +14,30 @@ from deploypipe.core.progress import Progress
 from deploypipe.graph import Outcome
 from deploypipe.quantize.audit import Audit
 from deploypipe.quantize.calibrator import CALIBRATORS, Calibrator
-from deploypipe.quantize.correct import means_needed
-from deploypipe.quantize.decide import FLOAT, Decision, Race, decide
+from deploypipe.quantize.correct import Step, correct, told
+from deploypipe.quantize.correction import Correction, Draft
+from deploypipe.quantize.corrections.bias import Bias
+from deploypipe.quantize.decide import FLOAT, NEEDED, Decision, Question, Race, decide
+from deploypipe.quantize.diagnose import Diagnosis, diagnose
+from deploypipe.quantize.forms import counted, in_forms
 from deploypipe.quantize.histogram import Histogram
-from deploypipe.quantize.lookout import Arrays
-from deploypipe.quantize.observe import observe
+from deploypipe.quantize.lookout import Arrays, ChannelMean
+from deploypipe.quantize.observe import Observation, observe
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.placement import Placement, place
 from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import PROFILES, Profile
+from deploypipe.quantize.repair import repaired
+from deploypipe.quantize.saturation import warning
 from deploypipe.quantize.units import Found, find_units
-from deploypipe.quantize.workshop import Made, Workshop, check_worth
+from deploypipe.quantize.workshop import Made, NothingLeftError, Workshop, check_worth
 from deploypipe.runtime import Target, host
 
 FEW = 8
 """Fewer samples than that get a warning."""
+
+CHEAP: tuple[Correction, ...] = (Bias(),)
+"""The corrections that cost less than the observation."""
 
 _NOTHING = QuantPlan((), {}, {}, {})
 
@@ -57,6 +66,9 @@ def quantize_model(
     keep_float: Mapping[str, str] | None = None,
     samples: int = 0,
     race: Race | None = None,
+    corrections: Sequence[Correction] = CHEAP,
+    least_sqnr: float | None = None,
+    diagnosis: bool = False,
 ) -> Quantized:
     """A static 8-bit copy of a float32 model.
 
@@ -70,6 +82,10 @@ def quantize_model(
         race: Times whole models on ``target``.  With it, units stay float where 8 bits do not pay
             there, and the float model itself comes back (``modified`` is False) where none is
             faster; without it, all that fuses is 8-bit.
+        corrections: Each is applied where it brings the outputs nearer to the float model's.
+        least_sqnr: dB that the outputs are to keep on calibration samples; units go back to float
+            for it, and where none can stay, the float model comes back.
+        diagnosis: Whether the notes shall tell what every unit loses, and the worst causes.
 
     Raises:
         UserError: the model or the samples do not allow it, or no node can be quantized.
@@ -84,23 +100,119 @@ def quantize_model(
     check_worth(placement)
     # A cut may choose any unit, so the tensors of all are observed where there will be one.
     wanted = placement if race is None else place(modern_model, found, asked, follow=False)
-    tensors = sorted(set(wanted.roots.values()))
-    means = {k: v for k, v in means_needed(modern_model, wanted.units).items() if k in tensors}
-    floored = {unit.output for unit in wanted.units if unit.low >= 0}
-    seen = observe(modern_model, tensors, feeds, target, progress, samples, means, floored)
+    seen = _observed(modern_model, wanted, corrections, feeds, target, progress, samples)
     shop = Workshop(modern_model, found, seen, wanted.roots, calibrator, profile, target)
-    made: Made | None = shop.make(placement, asked, follow=True)
-    decision = None
-    if race is not None and made is not None:
-        decision, made = _decided(shop, made, asked, wanted, race)
+    eager = shop.make(placement, asked, follow=True)
+    decision, made = _decided(shop, eager, asked, wanted, race) if race else (None, eager)
+    planned = len(placement.units)
     if made is None:
-        notes = _notes(shop, None, len(placement.units), decision)
-        return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
-    made, gained = shop.corrected(made)
-    notes = {**_notes(shop, made, len(placement.units), decision), "bias_correction_db": gained}
-    changes = [*converted, *_changes(made.plan)]
-    refusals = [*_refusals(modern_model, made.plan), *_warnings(shop, unheard)]
-    return Quantized(made.model, True, changes, refusals, [], made.plan, made.audit, notes)
+        done = _without_static(shop, model, decision, planned)
+    else:
+        better = _improved(Draft(shop, made), corrections, least_sqnr, race, progress)
+        if better is None:
+            return _too_noisy(model, least_sqnr)
+        done = _finished(better[0], decision, planned, better[1], diagnosis)
+        done.refusals += _warnings(shop, unheard)
+    done.changes[:0] = converted if done.modified else []
+    return done
+
+
+def _observed(
+    model: ir.Model,
+    wanted: Placement,
+    corrections: Sequence[Correction],
+    feeds: Iterable[Arrays],
+    target: Target,
+    progress: Progress | None,
+    samples: int,
+) -> Observation:
+    """Of every tensor that may become 8-bit, and the means that corrections ask for."""
+    tensors = sorted(set(wanted.roots.values()))
+    means = _means(model, wanted, corrections)
+    floored = {unit.output for unit in wanted.units if unit.low >= 0}
+    return observe(model, tensors, feeds, target, progress, samples, means, floored)
+
+
+def _improved(
+    first: Draft,
+    corrections: Sequence[Correction],
+    least_sqnr: float | None,
+    race: Race | None,
+    progress: Progress | None,
+) -> tuple[Draft, list[Step]] | None:
+    """Corrected, and with units put back if the outputs need it; None if that leaves nothing."""
+    draft, steps = correct(first, corrections, progress)
+    if least_sqnr is None:
+        return draft, steps
+    found = repaired(first, draft, least_sqnr, corrections, progress)
+    if found is None or (found[0] is not draft and not _still_faster(found[0], race)):
+        return None
+    return found[0], [*steps, *found[1]]
+
+
+def _still_faster(draft: Draft, race: Race | None) -> bool:
+    """Whether what is left in 8 bits is worth it; always, if no time is taken."""
+    if race is None:
+        return True
+    models = {FLOAT: draft.shop.model, "repaired": draft.made.model}
+    times = race(models, draft.shop.seen.probes)
+    return times["repaired"] <= NEEDED
+
+
+def _too_noisy(model: ir.Model, least_sqnr: float | None) -> Quantized:
+    told = (
+        f"the model stays float: with all units in float that the outputs need to keep "
+        f"{least_sqnr:g} dB, nothing is gained"
+    )
+    return Quantized(model.clone(), False, [], [told], [])
+
+
+def _without_static(
+    shop: Workshop, model: ir.Model, decision: Decision | None, planned: int
+) -> Quantized:
+    """Nothing is in static 8 bits: linear nodes in other forms, or the float model as it came."""
+    notes = _notes(shop, None, planned, decision)
+    result, ways = _in_forms(shop, shop.model, decision)
+    if ways:
+        return Quantized(result, True, ways, [], [], notes=notes)
+    return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
+
+
+def _means(
+    model: ir.Model, wanted: Placement, corrections: Sequence[Correction]
+) -> dict[str, ChannelMean]:
+    """The channel means that corrections ask for, of the tensors that are observed anyway."""
+    observed = set(wanted.roots.values())
+    needs = [one.needs(model, wanted.units) for one in corrections]
+    return {name: mean for each in needs for name, mean in each.items() if name in observed}
+
+
+def _finished(
+    draft: Draft, decision: Decision | None, planned: int, steps: Sequence[Step], diagnosis: bool
+) -> Quantized:
+    """What ships, its linear nodes in the forms that were decided."""
+    shop, made = draft.shop, draft.made
+    notes = _notes(shop, made, planned, decision)
+    notes["corrections"] = [step.to_json() for step in steps]
+    refusals = _refusals(shop.model, made.plan, decision)
+    if diagnosis:
+        looked = _diagnosed(shop, made, decision)
+        notes["diagnosis"] = looked.to_json()
+        refusals += warning(looked.saturation)
+    result, ways = _in_forms(shop, made.model, decision)
+    changes = [*_changes(made.plan), *ways, *told(steps)]
+    return Quantized(result, True, changes, refusals, [], made.plan, made.audit, notes)
+
+
+def _in_forms(
+    shop: Workshop, model: ir.Model, decision: Decision | None
+) -> tuple[ir.Model, list[str]]:
+    """The model with the forms that were decided for its linear nodes, and a sentence for each."""
+    forms = {} if decision is None else decision.forms
+    if not forms:
+        return model, []
+    units = shop.found.units
+    return in_forms(model, units, forms, shop.profile), counted(forms, units)
 
 
 def _known(asked: Mapping[str, str], found: Found) -> Mapping[str, str]:
@@ -134,14 +246,18 @@ def _decided(
         others = {unit.name for unit in wanted.units} - set(chosen)
         return {**asked, **{name: reason(name) for name in others}}
 
-    def make(chosen: frozenset[str]) -> Made:
+    def make(chosen: frozenset[str]) -> Made | None:
         kept = kept_without(chosen, lambda _: "float is faster")
-        return shop.make(place(shop.model, shop.found, kept, follow=False), kept, follow=False)
+        try:
+            return shop.make(place(shop.model, shop.found, kept, follow=False), kept, follow=False)
+        except NothingLeftError:  # without their neighbours they did not fuse
+            return None
 
     eager = shop.make(wanted, asked, follow=False)
     sizes = {name: shop.histogram(name).elements for name in shop.observed}
+    units, probes, target = wanted.units, shop.seen.probes, shop.target
     decision, best = decide(
-        shop.model, wanted.units, made, eager, sizes, shop.seen.probes, shop.target, make, race
+        Question(shop.model, units, made, eager, sizes, probes, target, shop.profile, make), race
     )
     if best is None or best is made:
         return decision, best
@@ -149,14 +265,28 @@ def _decided(
     return decision, replace(best, plan=replace(best.plan, kept_float=kept))
 
 
+def _diagnosed(shop: Workshop, made: Made, decision: Decision | None) -> Diagnosis:
+    return diagnose(
+        shop.model,
+        made.model,
+        made.plan,
+        {name: shop.histogram(name) for name in made.plan.tensors},
+        shop.seen.probes,
+        shop.target,
+        None if decision is None else decision.costs,
+        pairs_matter=shop.profile.pair_limit is None and not shop.profile.signed,
+    )
+
+
 def _changes(plan: QuantPlan) -> list[str]:
     counts = Counter(unit.op for unit in plan.units)
     return [f"{count} {op} in 8 bits" for op, count in sorted(counts.items())]
 
 
-def _refusals(model: ir.Model, plan: QuantPlan) -> list[str]:
+def _refusals(model: ir.Model, plan: QuantPlan, decision: Decision | None) -> list[str]:
     ops = {node.name or node.outputs[0].name: node.op_type for node in model.graph.all_nodes()}
-    reasons = plan.kept_float.items()
+    forms = {} if decision is None else decision.forms
+    reasons = [(name, why) for name, why in plan.kept_float.items() if name not in forms]
     return [f"{ops.get(name, 'node')} '{name}' stays float: {why}" for name, why in reasons]
 
 

@@ -1,23 +1,21 @@
-"""Carrying out placements: plan, emit, audit, again without what did not fuse; and correcting them."""
+"""Carrying out placements: plan, emit, audit, again without what did not fuse."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from deploypipe.core.errors import UserError
 from deploypipe.quantize.audit import Audit, audit
 from deploypipe.quantize.calibrator import Calibrator
-from deploypipe.quantize.correct import corrected_biases
 from deploypipe.quantize.emit import emit
 from deploypipe.quantize.histogram import Histogram
 from deploypipe.quantize.observe import Observation
 from deploypipe.quantize.placement import Placement, place
 from deploypipe.quantize.plan import QuantPlan, make_plan
 from deploypipe.quantize.profile import Profile
-from deploypipe.quantize.signal import outputs_of, sqnr_db
 from deploypipe.quantize.units import Found
 from deploypipe.runtime import Target
 
@@ -75,22 +73,15 @@ class Workshop:
             kept.update(checked.unfused)
             placement = place(self.model, self.found, kept, follow)
 
-    def corrected(self, made: Made) -> tuple[Made, float]:
-        """With corrected biases, if that brings the outputs nearer; by how many dB it does."""
-        biases = corrected_biases(self.model, made.plan, self.seen.means)
-        if not biases:
-            return made, 0.0
-        plan = replace(made.plan, biases=biases)
-        better = Made(emit(self.model, plan), plan, made.audit)
-        models = (self.model, made.model, better.model)
-        expected, *given = outputs_of(models, self.seen.probes, self.target)
-        before, after = (sqnr_db(expected, one) for one in given)
-        return (better, after - before) if after > before else (made, 0.0)
+
+class NothingLeftError(UserError):
+    """No unit is left to be quantized."""
 
 
 def check_worth(placement: Placement) -> None:
     if not any(unit.kind.has_weight for unit in placement.units):
-        raise UserError("no node can run in 8 bits", then=_first_reasons(placement.kept_float))
+        why = _first_reasons(placement.kept_float)
+        raise NothingLeftError("no node can run in 8 bits", then=why)
 
 
 def _first_reasons(kept: Mapping[str, str]) -> str:

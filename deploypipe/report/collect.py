@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from deploypipe.core.artifact import Artifact
 from deploypipe.core.files import Json
@@ -17,6 +18,7 @@ SECTIONS = (
     "latency",
     "drift",
     "layers",
+    "pictures",
     "placement",
     "kernels",
     "verdict",
@@ -47,8 +49,12 @@ def collect(
     target: Json,
     command: str,
     files: Mapping[str, str],
+    folder: Path | None = None,
 ) -> dict[str, Json]:
-    """Assemble the report.  The same finished stages always give the same report."""
+    """Assemble the report.  The same finished stages always give the same report.
+
+    Stages tell their files relative to ``folder``.
+    """
     report: dict[str, Json] = {
         "version": VERSION,
         "name": name,
@@ -57,7 +63,7 @@ def collect(
         "recipe": recipe,
         "target": target,
         "data": data,
-        "stages": [_entry(told) for told in stages],
+        "stages": [_entry(told, folder) for told in stages],
         "history": [
             {"label": told.step, "accuracy": told.artifact.notes["accuracy"]}
             for told in stages
@@ -73,7 +79,7 @@ def collect(
     return report
 
 
-def _entry(told: Told) -> dict[str, Json]:
+def _entry(told: Told, folder: Path | None) -> dict[str, Json]:
     notes = told.artifact.notes
     shown = {key: value for key, value in notes.items() if key not in _ELSEWHERE}
     return {
@@ -83,8 +89,16 @@ def _entry(told: Told) -> dict[str, Json]:
         "seconds": told.seconds,
         "digest": told.artifact.digest,
         "bytes": told.artifact.bytes,
+        "file": _inside(told.artifact.path, folder),
         "options": dict(told.options),
         "changes": list(notes.get("changes", [])),
         "refusals": list(notes.get("refusals", [])),
         "notes": shown,
     }
+
+
+def _inside(path: Path, folder: Path | None) -> str | None:
+    """The path relative to ``folder``; None elsewhere, for a report names no place of a machine."""
+    if folder is None or not path.absolute().is_relative_to(folder.absolute()):
+        return None
+    return path.absolute().relative_to(folder.absolute()).as_posix()

@@ -57,6 +57,7 @@ def _latency(
         Row("latency p50", words.milliseconds(p50[0]), words.milliseconds(p50[1]), change, note),
         Row("latency p90", words.milliseconds(p90[0]), words.milliseconds(p90[1]), rest),
         _cold(report),
+        _peak(report),
     ]
 
 
@@ -67,6 +68,15 @@ def _cold(report: Report) -> Row:
     after = median(paired.candidate_cold_ms) if paired and paired.candidate_cold_ms else None
     change = words.change(before, after, "faster", "slower")
     return Row("cold start", words.milliseconds(before), words.milliseconds(after), change)
+
+
+def _peak(report: Report) -> Row:
+    """Peak memory of a fresh process that opened only this model first."""
+    paired = report.latency
+    starts = [paired.reference_start, paired.candidate_start] if paired else [None, None]
+    before, after = (start.peak_bytes if start else None for start in starts)
+    change = words.change(before, after, "less", "more")
+    return Row("peak memory", words.size(before), words.size(after), change)
 
 
 def speedup_interval(report: Report) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploypipe.core.files import Json
-from deploypipe.report.words import NOTHING, number, plain
+from deploypipe.report.words import NOTHING, decibel, number, plain
 
 SHOWN = 30
 
@@ -21,7 +21,7 @@ def layers_table(found: Mapping[str, Json]) -> RenderableType:
     for column in ("layer", "operator", "SQNR", "drop", "largest error"):
         table.add_column(column, justify="left" if column in ("layer", "operator") else "right")
     for row in rows[:SHOWN]:
-        cells = (plain(row["name"], 60), row["op"], _sqnr(row), _decibel(row["drop_db"]))
+        cells = (plain(row["name"], 60), row["op"], _sqnr(row), decibel(row["drop_db"]))
         table.add_row(*map(Text, (*cells, _value(row["max_abs_error"]))))
     lines = [f"{len(rows)} layers compared, the worst first"] if len(rows) > SHOWN else []
     lines += [_cliff(found["layers"])]
@@ -30,11 +30,7 @@ def layers_table(found: Mapping[str, Json]) -> RenderableType:
 
 
 def _sqnr(row: Mapping[str, Json]) -> str:
-    return "equal" if row["equal"] else _decibel(row["sqnr_db"])
-
-
-def _decibel(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.1f} dB"
+    return "equal" if row["equal"] else decibel(row["sqnr_db"])
 
 
 def _value(value: float | None) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from deploypipe.core.files import Json
 from deploypipe.report.comparison import comparison, remarks
 from deploypipe.report.headline import checks, headline
+from deploypipe.report.ledger import Cell, ledger
 from deploypipe.report.schema import Report, read_report
+from deploypipe.report.scores import Score
 from deploypipe.report.stages import OPEN, Lines, StageWords, command, stages
 from deploypipe.report.words import counted, moment, plain
 
@@ -40,7 +42,7 @@ def render_markdown(report: Mapping[str, Json] | Report) -> str:
         f"Again: {code(command(read))}" if command(read) else "",
     ]
     text = "\n\n".join(filter(None, parts)) + "\n"
-    details = _details(stages(read, 30_000))
+    details = _steps(read) + _details(stages(read, 30_000))
     return text + details if len((text + details).encode()) <= LIMIT else text
 
 
@@ -59,7 +61,8 @@ def code(text: str) -> str:
     return f"{fence}{space}{text}{space}{fence}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> str:
+    """A table of cells that are safe already; ``align`` has an l or an r for each column."""
     rule = [{"l": ":--", "r": "--:"}[side] for side in align]
     lines = [header, rule, *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -72,7 +75,7 @@ def _comparison(report: Report) -> str:
         )
         for row in comparison(report)
     ]
-    return _table(("", "original", "candidate", "change"), rows, "lrrl") if rows else ""
+    return table(("", "original", "candidate", "change"), rows, "lrrl") if rows else ""
 
 
 def _with_note(text: str, note: str) -> str:
@@ -91,7 +94,24 @@ def _checks(report: Report) -> str:
     header = ("outcome", "check", "measured", "interval", "limit", "why")
     left = counted(len(rows) - CHECKS, "more check")
     more = f"\n\n{left}, see the report." if len(rows) > CHECKS else ""
-    return _table(header, rows[:CHECKS], "llrrrl") + more if rows else ""
+    return table(header, rows[:CHECKS], "llrrrl") + more if rows else ""
+
+
+def _steps(report: Report) -> str:
+    """The ledger, folded: what each step did to size, latency and metric."""
+    rows = [
+        (safe(line.label), *(_step_cell(cell) for cell in (line.size, line.latency, line.score)))
+        for line in ledger(report)[:CHECKS]
+    ]
+    if not rows:
+        return ""
+    header = ("step", "size", "latency p50", safe(Score.of(report).name))
+    body = table(header, rows, "lrrr")
+    return f"\n<details>\n<summary>What each step gave</summary>\n\n{body}\n\n</details>\n"
+
+
+def _step_cell(cell: Cell) -> str:
+    return safe(_with_note(", ".join(filter(None, [cell.value, cell.change])), cell.note))
 
 
 def _details(told: Sequence[StageWords]) -> str:

@@ -38,12 +38,8 @@ def ledger_figures(report: Report) -> list[Figure]:
     return [panel for panel in panels if panel]
 
 
-def history_figure(report: Report) -> Figure | None:
-    """Accuracy after each torch stage, before there was a file to measure."""
-    return _dots("history", "In torch, before the export", _history(report), Score.of(report))
-
-
-def _role(index: int, rows: Sequence[object]) -> str:
+def role_of(index: int, rows: Sequence[object]) -> str:
+    """The first row is the reference, the last the candidate."""
     if index == 0:
         return "reference"
     return "candidate" if index == len(rows) - 1 else "between"
@@ -53,7 +49,7 @@ def _marks(
     rows: Sequence[LedgerRow], value: Callable[[LedgerRow], V | None]
 ) -> list[tuple[LedgerRow, str, V]]:
     """The rows that have a value, each with its role."""
-    found = ((row, _role(index, rows), value(row)) for index, row in enumerate(rows))
+    found = ((row, role_of(index, rows), value(row)) for index, row in enumerate(rows))
     return [(row, role, got) for row, role, got in found if got is not None]
 
 
@@ -95,16 +91,6 @@ def _ends(report: Report, role: str) -> tuple[float | None, float | None]:
     score = Score.of(report)
     ends = sorted(score.after(paired.reference, drop) for drop in (paired.low, paired.high))
     return ends[0], ends[1]
-
-
-def _history(report: Report) -> list[Mark]:
-    told = [(moment.label, moment.accuracy) for moment in report.history]
-    score = Score.of(report)
-    return [
-        Mark(label, value, score.value(value), "between" if index else "reference")
-        for index, (label, value) in enumerate(told)
-        if value is not None and math.isfinite(value)
-    ]
 
 
 def _worst(report: Report) -> float | None:
@@ -150,7 +136,7 @@ def _dots(
         return None
     ends = [end for mark in marks if mark.ends for end in mark.ends]
     limits = [] if worst is None else [worst]
-    scale = _within(score.bounds, [mark.value for mark in marks] + ends + limits)
+    scale = within(score.bounds, [mark.value for mark in marks] + ends + limits)
     bottom = ROW * len(marks)
     drawn = [_dot(scale, ROW * index, mark) for index, mark in enumerate(marks)]
     axis = [
@@ -165,7 +151,7 @@ def _dots(
     return Figure(title, f"The axis {start} at zero.{''.join(told)}", svg)
 
 
-def _within(bounds: tuple[float, float], values: Sequence[float]) -> Scale:
+def within(bounds: tuple[float, float], values: Sequence[float]) -> Scale:
     """A scale around the values that stays within what the metric can be."""
     low, high = bounds
     scale = spanning([min(max(value, low), high) for value in values], *BARS)

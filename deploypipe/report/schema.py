@@ -66,9 +66,16 @@ class Side(Section):
 
 
 class LedgerRow(Side):
-    """One ONNX artifact; ``ratio`` is its time over the reference's, from one interleaved run."""
+    """One ONNX artifact; ``ratio`` is its time over the reference's, from one interleaved run.
+
+    ``step`` is its time over that of the row before; ``drop`` and ``step_drop`` are the metric's
+    drop against the reference and against the row before, in the metric's unit.
+    """
 
     ratio: Interval | None = None
+    step: Interval | None = None
+    drop: Interval | None = None
+    step_drop: Interval | None = None
 
 
 class Moment(Section):
@@ -79,7 +86,9 @@ class Moment(Section):
 
 
 class StageEntry(Section):
-    """What one stage changed and refused; ``made`` is when, in ISO form."""
+    """What one stage changed and refused; ``made`` is when, in ISO form, ``file`` what it made,
+    relative to the report.
+    """
 
     step: str | int
     made: str | None = None
@@ -87,6 +96,7 @@ class StageEntry(Section):
     seconds: float | None = None
     digest: str | None = None
     bytes: int | None = None
+    file: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     changes: list[str] = Field(default_factory=list)
     refusals: list[str] = Field(default_factory=list)
@@ -168,8 +178,27 @@ class Layers(Section):
     cliff_db: float | None = None
 
 
+class Start(Section):
+    """Opening a model, its first answer and its peak memory: medians over ``n`` fresh starts."""
+
+    open_ms: float | None = None
+    first_ms: float | None = None
+    peak_bytes: int | None = None
+    n: int | None = None
+
+
+class LogRatio(Section):
+    """One round: log of candidate over reference, and of the reference over itself (``twin``)."""
+
+    ratio: float
+    twin: float | None = None
+
+
 class LatencyComparison(Section):
-    """Paired comparison of time; ``ratio`` is candidate over reference, with ``low`` and ``high``."""
+    """Paired comparison of time; ``ratio`` is candidate over reference, with ``low`` and ``high``.
+
+    Every round was measured in a fresh process or session, as ``fresh`` says.
+    """
 
     threads: int | None = None
     batch: int | None = None
@@ -184,6 +213,10 @@ class LatencyComparison(Section):
     reference_cold_ms: list[float] = Field(default_factory=list)
     candidate_cold_ms: list[float] = Field(default_factory=list)
     aa_half_width: float | None = None
+    fresh: str | None = None
+    log_ratios: list[LogRatio] = Field(default_factory=list)
+    reference_start: Start | None = None
+    candidate_start: Start | None = None
 
 
 def _upper(value: object) -> object:
@@ -235,6 +268,7 @@ class Report(Section):
     latency: LatencyComparison | None = None
     drift: dict[str, Any] = Field(default_factory=dict)
     layers: Layers = Field(default_factory=Layers)
+    pictures: dict[str, str] = Field(default_factory=dict)
     placement: dict[str, int] = Field(default_factory=dict)
     kernels: dict[str, int] = Field(default_factory=dict)
     verdict: VerdictEntry | None = None

@@ -47,6 +47,16 @@ class Score:
         first, last = sorted((self._sign * low, self._sign * high))
         return words.interval(first, last, self.unit, signed=True)
 
+    def drop(self, before: float, after: float) -> float:
+        """How much worse ``after`` is, in the unit."""
+        return self._sign * (after - before) * self.scale
+
+    def tick(self, value: float) -> str:
+        """A value at an axis: as few digits as it takes."""
+        if self.unit == "points":
+            return f"{value * self.scale:g} %"
+        return f"{value * self.scale:g}".replace("-", words.MINUS)
+
     def after(self, reference: float, drop: float) -> float:
         """The metric that a drop of so many units leaves."""
         return reference + self._sign * drop / self.scale

@@ -12,6 +12,9 @@ from deploypipe.core.files import Json
 from deploypipe.report import words
 from deploypipe.report.schema import Report, StageEntry
 
+_ELSEWHERE = {"channels", "channel_proofs"}
+"""Notes that have a section of their own."""
+
 OPEN = 8
 """Lines that a list shows before it folds."""
 
@@ -67,7 +70,7 @@ def _stage(stage: StageEntry, share: int) -> StageWords:
         options=pairs(stage.options)[:60],
         changes=fitting(stage.changes, share),
         refusals=fitting(stage.refusals, share),
-        notes=fitting_json(stage.notes, share),
+        notes=fitting_json({k: v for k, v in stage.notes.items() if k not in _ELSEWHERE}, share),
     )
 
 

@@ -100,7 +100,8 @@ def bench_table(found: Mapping[str, Json]) -> RenderableType:
     if "answer" not in found:
         latency = found["latency_ms"]
         calls = counted(latency["n"], "call")
-        return _text(f"{found['files'][0]}: {_percentiles(latency)} over {calls}")
+        start = f"; {_start(found['start'])}" if found.get("start") else ""
+        return _text(f"{found['files'][0]}: {_percentiles(latency)} over {calls}{start}")
     lines = [f"{found['answer'].upper()}: {found['why']}"]
     if "ratio" in found:  # a model that crashed has none
         lines += _bench_lines(found)

@@ -13,6 +13,7 @@ from deploypipe.core.files import Json
 from deploypipe.report.comparison import comparison
 from deploypipe.report.headline import checks, headline
 from deploypipe.report.schema import Report, read_report
+from deploypipe.report.two_runs import TwoRuns
 from deploypipe.report.words import plain
 
 _STYLES = {"PASS": "bold green", "FAIL": "bold red", "UNDECIDED": "bold yellow"}
@@ -74,3 +75,18 @@ def _files(report: Report) -> RenderableType | None:
 
 def _spaced(table: Table) -> RenderableType:
     return Padding(table, (1, 0, 0, 0))
+
+
+def two_runs_table(runs: TwoRuns) -> RenderableType:
+    """Both verdicts, what speaks against comparing, and the changes."""
+    lines = [Text(runs.verdict, style=_STYLES.get(runs.second.outcome, "bold"))]
+    lines += [Text(f"- {caution}") for caution in runs.cautions]
+    table = _table("", "first", "second", "change")
+    for row in runs.rows:
+        note = f" ({row.note})" if row.note else ""
+        table.add_row(*map(Text, (row.label, row.first, row.second, row.change + note)))
+    other = _table("environment", "first", "second")
+    for told in runs.environment:
+        other.add_row(*map(Text, told))
+    parts = [*lines, _spaced(table), *([_spaced(other)] if runs.environment else [])]
+    return Group(*parts)

@@ -128,6 +128,13 @@ def _decimal(value: float, signed: bool) -> str:
     return "0.00" if float(text) == 0 else text.replace("-", MINUS)
 
 
+def decibel(value: float | None) -> str:
+    """23.4 dB."""
+    if value is None:
+        return NOTHING
+    return f"{value:.1f} dB".replace("-", MINUS) if math.isfinite(value) else _not_finite(value)
+
+
 def counted(value: int, noun: str) -> str:
     """1 sample, 5,000 samples."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
@@ -137,7 +144,7 @@ def confidence(share: float | None, one_sided: bool = False) -> str:
     """What follows an interval: " at 99 % confidence", " at 95 % one-sided confidence"."""
     if share is None:
         return ""
-    return f" at {number(100 * share, 2)} % {'one-sided ' if one_sided else ''}confidence"
+    return f" at {100 * share:.3g} % {'one-sided ' if one_sided else ''}confidence"
 
 
 def interval(low: float | None, high: float | None, unit: str, signed: bool = False) -> str:

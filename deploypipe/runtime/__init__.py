@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from deploypipe.core.files import Json
+from deploypipe.core.model_parts import ModelParts
 from deploypipe.core.shelf import Shelf
 from deploypipe.core.tensors import TensorSpec
 from deploypipe.runtime.host import host
@@ -93,14 +94,20 @@ class Target(ABC):
 
     @abstractmethod
     def open(
-        self, model: Path | bytes, *, profile: bool = False, optimized: Path | None = None
+        self,
+        model: Path | bytes | ModelParts,
+        *,
+        profile: bool = False,
+        optimized: Path | None = None,
     ) -> Session:
         """Load a model.
 
         Args:
-            model: An ONNX file (external data beside it), or the bytes of one without any.
+            model: An ONNX file (external data beside it), the bytes of one without any, or its
+                parts, whose weights are then not copied.
             profile: Note where every node runs, for :meth:`Session.placement`.
-            optimized: Where to write the graph that the runtime made of the model.
+            optimized: Where to write the graph that the runtime made of the model; of parts,
+                without the large weights.
 
         Raises:
             EnvironmentLacks: the target is missing, or would have fallen back to another.

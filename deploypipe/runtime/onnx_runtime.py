@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from deploypipe.core.errors import EnvironmentLacks
+from deploypipe.core.model_parts import ModelParts
 from deploypipe.runtime import Session, Target
 from deploypipe.runtime.host import package_version, usable_cores
 
@@ -52,7 +53,11 @@ class OnnxRuntimeTarget(Target):
         return None
 
     def open(
-        self, model: Path | bytes, *, profile: bool = False, optimized: Path | None = None
+        self,
+        model: Path | bytes | ModelParts,
+        *,
+        profile: bool = False,
+        optimized: Path | None = None,
     ) -> Session:
         reason = self.missing()
         if reason is not None:

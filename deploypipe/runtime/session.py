@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from deploypipe.core.errors import EnvironmentLacks, UserError
 from deploypipe.core.files import Json, writing
+from deploypipe.core.model_parts import ModelParts
 from deploypipe.core.tensors import TensorSpec, check_feeds
 from deploypipe.runtime import Feeds, Session
 from deploypipe.runtime.placement import Placement, read_profile
@@ -46,7 +47,7 @@ class OrtSession(Session):
 
     def __init__(
         self,
-        model: Path | bytes,
+        model: Path | bytes | ModelParts,
         providers: Sequence[Provider],
         threads: int,
         *,
@@ -57,11 +58,16 @@ class OrtSession(Session):
         self._resources = ExitStack()
         self._placement: list[Placement] | None = None
         self._profiling = profile
+        self._weights: list[Any] | None = None
         with ExitStack() as on_failure:
             on_failure.callback(self._resources.close)
             options = _options(threads)
             if profile:
                 self._write_profile_aside(options)
+            if isinstance(model, ModelParts):
+                # The runtime reads the arrays where they lie, as long as the session lives.
+                self._weights = _lend(model, options, optimized)
+                model = model.graph
             self._session: Any = _create(model, options, providers, optimized, self._where)
             _insist_on(providers[0][0], self._session.get_providers())
             on_failure.pop_all()
@@ -119,7 +125,7 @@ class OrtSession(Session):
             return
         if self._profiling and self._placement is None:
             self._session.end_profiling()  # else its file stays open, and Windows keeps it
-        self._session = None
+        self._session = self._weights = None
         self._resources.close()
 
     def _write_profile_aside(self, options: ort.SessionOptions) -> None:
@@ -137,6 +143,20 @@ def _options(threads: int) -> ort.SessionOptions:
     # Idle workers that spin slow every other session of the process (onnxruntime issue 17011).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _lend(model: ModelParts, options: ort.SessionOptions, optimized: Path | None) -> list[Any]:
+    """The weights as the runtime's values, which share the arrays' memory."""
+    names = list(model.weights)
+    values = [ort.OrtValue.ortvalue_from_numpy(model.weights[name]) for name in names]
+    options.add_external_initializers(names, values)
+    if model.lean:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    if optimized is not None:  # a file in the temporary folder, which does not survive
+        prefix = "session.optimized_model_external_initializers"
+        options.add_session_config_entry(f"{prefix}_file_name", f"{optimized.name}.data")
+        options.add_session_config_entry(f"{prefix}_min_size_in_bytes", "4096")
+    return values
 
 
 def _create(

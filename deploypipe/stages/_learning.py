@@ -8,7 +8,7 @@ from typing import ClassVar
 from deploypipe.compress import Loss
 from deploypipe.compress.augment import Augment
 from deploypipe.compress.torch_model import TorchModel
-from deploypipe.compress.training import Schedule, accuracy, fit
+from deploypipe.compress.training import Schedule, accuracy, fit, names_classes
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.data import Data, Split
@@ -87,10 +87,11 @@ class Learning(Stage):
 
 def _check(split: Split, augmented: bool) -> None:
     """Learning needs two samples with class labels, and images for an augmentation of images."""
-    if split.labels is None or split.labels.dtype.kind != "i":
+    if not names_classes(split.labels):
         raise UserError(
             f"the samples of {split.name} have no class labels, and learning needs them",
             where="data",
+            then="Give each sample one whole number, the class it is of",
         )
     if len(split) < 2 and split.name == "train":
         raise UserError("learning needs at least 2 samples", where="data.split.train")

@@ -1,9 +1,10 @@
-"""Static int8: observe the calibration split, plan, emit QDQ, and look at what really fused."""
+"""Fewer bits: static int8 from the calibration split, or a method that needs no samples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import onnx_ir as ir
@@ -13,10 +14,24 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress
 from deploypipe.core.shelf import OneOf
 from deploypipe.data import Data
-from deploypipe.graph.files import data_files, load, save, to_bytes
-from deploypipe.quantize import CALIBRATORS, PROFILES, Calibrator, Profile, Race, quantize_model
+from deploypipe.graph.files import data_files, load, save
+from deploypipe.graph.parts import parts_of
+from deploypipe.quantize import (
+    CALIBRATORS,
+    CORRECTIONS,
+    METHODS,
+    PROFILES,
+    Calibrator,
+    Correction,
+    Job,
+    Method,
+    Profile,
+    Race,
+)
 from deploypipe.quantize.calibrators.percentile import Percentile
+from deploypipe.quantize.methods.static import Static
 from deploypipe.quantize.profiles.cpu import Cpu
+from deploypipe.quantize.story import CHEAP
 from deploypipe.runtime import Feeds, Target
 from deploypipe.stages import Desk, Stage, Work
 from deploypipe.stages._batch import batch_of
@@ -27,21 +42,30 @@ from deploypipe.validate.latency import time_many
 
 @dataclass(frozen=True)
 class Quantize(Stage):
-    """Quantize weights and activations; ``samples`` limits the calibration split.
+    """Store and compute in fewer bits; ``samples`` limits the calibration split.
 
-    With ``decide``, what is not faster in 8 bits on this machine stays float, up to the whole model.
+    ``method`` is static int8 unless told; only that one needs samples, a calibrator and a race, and
+    only it is corrected, by each of ``corrections`` where that brings the outputs nearer.  With
+    ``decide``, what is not faster in 8 bits on this machine stays float, up to the whole model; so do
+    the nodes named in ``keep_float``, and those that cost the outputs so much that they would fall
+    below ``least_sqnr`` dB.
     """
 
+    method: Annotated[Method, OneOf(METHODS)] = Static()
     calibrator: Annotated[Calibrator, OneOf(CALIBRATORS)] = Percentile()
     profile: Annotated[Profile, OneOf(PROFILES)] = Cpu()
+    corrections: tuple[Annotated[Correction, OneOf(CORRECTIONS)], ...] = CHEAP
     samples: int | None = None
     batch: int = 16
     decide: bool = True
+    keep_float: tuple[str, ...] = ()
+    least_sqnr: float | None = None
+    diagnose: bool = True
 
     takes: ClassVar[Kind] = Kind.ONNX
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("numpy", "onnx-ir")
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     measures: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -49,6 +73,8 @@ class Quantize(Stage):
             raise ValueError("samples and batch must be at least 1")
 
     def work(self, data: Data) -> Work:
+        if not self.method.needs_samples:
+            return Work(seconds=2)
         split = data.split("calibration")
         count = len(split) if self.samples is None else self.samples
         if count > len(split):
@@ -60,25 +86,31 @@ class Quantize(Stage):
         return Work({"calibration": count}, answered=2 * count, seconds=10 if self.decide else 1)
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
+        outcome = self.method.quantize(load(source.path), self._job(source.path, desk))
+        path = desk.out / "model.onnx"
+        save(outcome.model, path)
+        told = {"changes": outcome.changes, "refusals": outcome.refusals}
+        notes = {"method": METHODS.spec(self.method), **told, **outcome.notes}
+        return Artifact.of(Kind.ONNX, path, "quantize", source, notes, data_files(path).values())
+
+    def _job(self, model: Path, desk: Desk) -> Job:
+        job = Job(desk.target, self.calibrator, self.profile, progress=desk.progress)
+        job = replace(
+            job,
+            corrections=self.corrections,
+            keep_float=dict.fromkeys(self.keep_float, "the recipe says so"),
+            least_sqnr=self.least_sqnr,
+            diagnosis=self.diagnose,
+        )
+        if not self.method.needs_samples:
+            return job
         split = desk.data.split("calibration")
-        fixed = batch_of(source.path, desk.target, split, self.samples)
+        fixed = batch_of(model, desk.target, split, self.samples)
         count = self.samples or len(split)
         count -= count % (fixed or 1)  # a part of a batch does not fit such a model
         feeds = (one.inputs for one in split.batches(fixed or self.batch, count))
-        outcome = quantize_model(
-            load(source.path),
-            feeds,
-            desk.target,
-            calibrator=self.calibrator,
-            profile=self.profile,
-            progress=desk.progress,
-            samples=count,
-            race=race(desk.target, desk.progress) if self.decide else None,
-        )
-        path = desk.out / "model.onnx"
-        save(outcome.model, path)
-        notes = {"changes": outcome.changes, "refusals": outcome.refusals, **outcome.notes}
-        return Artifact.of(Kind.ONNX, path, "quantize", source, notes, data_files(path).values())
+        timed = race(desk.target, desk.progress) if self.decide else None
+        return replace(job, feeds=feeds, samples=count, race=timed)
 
 
 _PACE = Pace(rounds=3, blocks=3, budget_seconds=8)
@@ -88,7 +120,7 @@ def race(target: Target, progress: Progress | None = None) -> Race:
     """Whole models in turns, as `validate` times them."""
 
     def run(models: Mapping[str, ir.Model], feeds: Sequence[Feeds]) -> dict[str, float]:
-        openers = {name: opener(target, to_bytes(model)) for name, model in models.items()}
+        openers = {name: opener(target, parts_of(model)) for name, model in models.items()}
         timings = time_many(openers, feeds, _PACE, progress=progress)
         return {name: one.ratio.value if one.ratio else 1.0 for name, one in timings.items()}
 

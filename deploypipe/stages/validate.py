@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import numpy as np
+
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
@@ -24,6 +26,8 @@ from deploypipe.graph.stats import stats
 from deploypipe.runtime import host
 from deploypipe.stages import Desk, Stage, Work
 from deploypipe.stages._answers import Answers, Question, ask, compare_inside
+from deploypipe.stages._contributions import drops
+from deploypipe.stages._pictures import pictures
 from deploypipe.validate import METRICS, Metric
 from deploypipe.validate.experiment import Plan
 from deploypipe.validate.feeds import sample_feeds
@@ -59,7 +63,7 @@ class Validate(Stage):
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
     measures: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
@@ -89,15 +93,17 @@ class Validate(Stage):
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         if desk.reference is None:
             raise UserError("there is no reference to compare with", where="validate")
-        if (crash := self._crash(source, desk)) is not None:
+        if (crash := self._crash(desk.reference, source, desk)) is not None:
             return _crashed(source, desk, crash)
         steps = {"reference": desk.reference, **_onnx_steps(source, desk.reference)}
         labels = list(steps)
         split = desk.data.split("validation")
         answers = ask(desk.reference, source, split, self.question, desk)
-        values = self._values(steps, answers, desk)
+        rows = self._rows(steps, answers, desk)
+        values = {label: self.metric.total(row) for label, row in rows.items()}
         latency = self._compare(desk.reference, source, desk)
-        ledger = self._ledger(steps, values, latency, desk)
+        told = drops(answers.pairs, rows, desk.seed)
+        ledger = self._ledger(steps, values, told, latency, desk)
         before, after = (
             _measured(steps[label], label, values[label], latency)
             for label in (labels[0], labels[-1])
@@ -118,6 +124,7 @@ class Validate(Stage):
             "latency": latency.to_json(),
             "drift": comparison.drift.to_json(),
             "layers": self._layers(steps, desk),
+            "pictures": pictures(split, comparison.drift.worst),
             **_where_it_ran(source, desk),
             "environment": {**host(), **latency.candidate.environment},
             "verdict": verdict.to_json(),
@@ -133,13 +140,13 @@ class Validate(Stage):
         """What is asked of every model."""
         return Question(self.metric, self.samples, self.output)
 
-    def _values(
+    def _rows(
         self, steps: Mapping[str, Artifact], answers: Answers, desk: Desk
-    ) -> dict[str, float]:
-        """The metric of every step; the first and the last have answered already."""
+    ) -> dict[str, np.ndarray]:
+        """The metric's rows of every step; the first and the last have answered already."""
         labels = list(steps)
-        inner = {label: self._record(steps[label], label, desk).value for label in labels[1:-1]}
-        first, last = answers.values()
+        inner = {label: self._record(steps[label], label, desk).scores for label in labels[1:-1]}
+        first, last = answers.pairs.reference_rows, answers.pairs.candidate_rows
         return {labels[0]: first, **inner, labels[-1]: last}
 
     def _record(self, artifact: Artifact, label: str, desk: Desk) -> Records:
@@ -164,11 +171,12 @@ class Validate(Stage):
         found = compare_inside(steps[against], steps[last], split, self.layers, desk)
         return {} if found is None else {"against": against, **found.to_json()}
 
-    def _crash(self, candidate: Artifact, desk: Desk) -> Crash | None:
+    def _crash(self, reference: Artifact, candidate: Artifact, desk: Desk) -> Crash | None:
         """How the candidate ends a process of its own, before it can end this one."""
         if self.seconds < LEAST_SECONDS:
             return None
-        return first_look(candidate.path, desk.target, desk.data.split("validation"), self.batch)
+        split = desk.data.split("validation")
+        return first_look(candidate.path, desk.target, split, self.batch, reference.path)
 
     def _compare(self, reference: Artifact, candidate: Artifact, desk: Desk) -> LatencyComparison:
         speedup = Budget.model_validate(dict(desk.budget)).speedup
@@ -188,6 +196,7 @@ class Validate(Stage):
         self,
         steps: Mapping[str, Artifact],
         values: Mapping[str, float],
+        drops: Mapping[str, Mapping[str, Json]],
         latency: LatencyComparison,
         desk: Desk,
     ) -> list[Json]:
@@ -200,7 +209,12 @@ class Validate(Stage):
             progress=desk.progress,
         )
         return [
-            {**_row(steps[label], label, values[label]), **timings[label].to_json()}
+            {
+                **_row(steps[label], label, values[label]),
+                **timings[label].to_json(),
+                "step": timings[label].step_json(),
+                **drops.get(label, {}),
+            }
             for label in steps
         ]
 

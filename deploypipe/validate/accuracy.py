@@ -148,8 +148,8 @@ def _with_bootstrap(bare: AccuracyComparison, pairs: Pairs, seed: int) -> Accura
 
     width = max(1, rows[0].size // n)
     found = bootstrap(drop, n, bare.confidence, seed, width=width)
-    unseen = _unseen(pairs.metric, *rows, bare.confidence)
     error = found.standard_error
+    unseen = _unseen(pairs.metric, *rows, bare.confidence, still=error == 0)
     return replace(
         bare,
         drop=_at_least(found.interval, unseen),
@@ -162,16 +162,17 @@ def _with_bootstrap(bare: AccuracyComparison, pairs: Pairs, seed: int) -> Accura
 
 
 def _unseen(
-    metric: Metric, reference: np.ndarray, candidate: np.ndarray, confidence: float
+    metric: Metric, reference: np.ndarray, candidate: np.ndarray, confidence: float, still: bool
 ) -> float:
-    """What samples that were not drawn may still hide, where hardly any of those drawn differ.
+    """What samples that were not drawn may still hide, where hardly any of those drawn differ, or
+    where they do but no draw of them moves the metric (``still``).
 
     A bounded metric in points moves at most by the share of samples that change, and of n samples
     without a change that share is still bounded: by the score interval of no flip.
     """
     n = len(reference)
     differ = (reference.reshape(n, -1) != candidate.reshape(n, -1)).any(axis=1).sum()
-    if metric.unit != "points" or differ >= FEW:
+    if metric.unit != "points" or (differ >= FEW and not still):
         return 0.0
     return drop_interval(0, 0, n, confidence).high * metric.scale
 

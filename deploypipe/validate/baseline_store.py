@@ -74,7 +74,11 @@ class Baselines:
             UserError: there is no such model, or the folder cannot be written.
         """
         if not Path(model).is_file():
-            raise UserError("there is no such model file to keep as a baseline", where=str(model))
+            raise UserError(
+                "there is no such model file to keep as a baseline",
+                where=str(model),
+                then="Give the path of an ONNX file; relative ones start where pytest was called",
+            )
         with alone():  # test runners side by side keep one after the other
             digest = self._copy(Path(model))
             made = datetime.now(UTC).isoformat(timespec="seconds")
@@ -116,7 +120,8 @@ class Baselines:
         try:
             entries: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise IntegrityError(f"it is no JSON: {error}", where=str(file)) from error
+            then = "Bring it back, or remove it and keep the baselines again: --deploypipe-update"
+            raise IntegrityError(f"it is no JSON: {error}", where=str(file), then=then) from error
         return entries
 
 

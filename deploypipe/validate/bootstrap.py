@@ -16,8 +16,8 @@ FEWEST = 2_000
 """Draws of the bootstrap: as many as ``DRAWN`` values in all allow, between these two."""
 
 DRAWN = 5 * 10**7
-CHUNK = 2**20
-"""Counts that are held at a time: 8 MiB."""
+CHUNK = 2**22
+"""Counts that are held at a time: 32 MiB."""
 
 GROUPS = 400
 """The jackknife leaves out one sample at a time, or with more samples one of so many groups."""

@@ -23,6 +23,7 @@ from deploypipe.validate.interleave import (
     Pace,
     Round,
     Turns,
+    no_garbage_collection,
     one_round,
 )
 from deploypipe.validate.latency import (
@@ -113,7 +114,10 @@ class Experiment:
             raise UserError(f"a limit on a ratio of times must be positive, got {limit:g}")
         began = self.clock() if began is None else began
         self.clocks.append(gpu_clocks())
-        with self.progress.task("time", self.plan.looks.counts[-1]) as task:
+        with (
+            no_garbage_collection(),
+            self.progress.task("time", self.plan.looks.counts[-1]) as task,
+        ):
             while isinstance(found := self._so_far(limit, began), Need):
                 for _ in self._rounds(found, began):
                     task.advance(1, _note(self.first[-1]))
@@ -124,7 +128,7 @@ class Experiment:
     def measure(self, rounds: int) -> None:
         """Have at least ``rounds`` of the first run, or as many as the time allows."""
         began = self.clock()
-        with self.progress.task("time", rounds) as task:
+        with no_garbage_collection(), self.progress.task("time", rounds) as task:
             for _ in self._rounds(Need("first", rounds), began):
                 task.advance(1, _note(self.first[-1]))
         self.expect(0)

@@ -52,6 +52,7 @@ def sample_feeds(
         raise UserError(
             f"a batch of {batch} was asked for, the split has {len(samples)} samples",
             where=samples.name,
+            then="Ask for a smaller batch, or give more samples",
         )
     taken = itertools.islice(samples.batches(batch, most * batch), most)
     return [dict(one.inputs) for one in taken]

@@ -1,4 +1,4 @@
-"""An experiment on whatever two things are given: files and code in fresh processes, objects here."""
+"""Timing whatever is given, one thing or two: files and code in fresh processes, objects here."""
 
 from __future__ import annotations
 
@@ -19,8 +19,22 @@ from deploypipe.runtime import Feeds, Target
 from deploypipe.validate.experiment import Experiment, Plan, Take, here
 from deploypipe.validate.feeds import random_feeds, sample_feeds
 from deploypipe.validate.fresh import Fresh, fresh_target, saved
-from deploypipe.validate.interleave import Opener, Pace, Round, Turns
-from deploypipe.validate.latency import CANDIDATE, REFERENCE, TWIN, batch_size
+from deploypipe.validate.interleave import (
+    LEAST_ROUNDS,
+    Opener,
+    Pace,
+    Round,
+    Turns,
+    interleave,
+)
+from deploypipe.validate.latency import (
+    CANDIDATE,
+    REFERENCE,
+    TWIN,
+    Timing,
+    batch_size,
+    timing_of,
+)
 from deploypipe.validate.records import Samples
 from deploypipe.validate.signature import Signature, shared_inputs
 from deploypipe.validate.subject import opener_of
@@ -28,6 +42,8 @@ from deploypipe.validate.workers import Workers
 
 LEAST_SECONDS = 3.0
 """A shorter decision has no time for processes, and gets fresh sessions in this one."""
+
+MODEL = "model"
 
 Signatures = Mapping[str, Signature | None]
 
@@ -56,7 +72,7 @@ def experiment_on(
         Crash: a model ends the process that opens it.
     """
     plan, subjects = plan or Plan(), {REFERENCE: reference, CANDIDATE: candidate}
-    fresh = _fresh(subjects, target, plan)
+    fresh = _fresh(subjects, target, plan.seconds)
     openers = {label: opener_of(subject, target) for label, subject in subjects.items()}
     if fresh is not None:
         fresh.workers.expect(1 + plan.looks.counts[0])  # one to look at the models
@@ -72,11 +88,59 @@ def experiment_on(
     return Experiment(take, size, "process", plan, seed, progress, expect=expect)
 
 
-def _fresh(subjects: Mapping[str, object], target: Target, plan: Plan) -> Fresh | None:
-    """Fresh processes, where both models have a name and the target can be made anew."""
+def time_one(
+    subject: object,
+    target: Target,
+    *,
+    samples: Samples | None = None,
+    batch: int = 1,
+    pace: Pace | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Timing:
+    """Time one model, as :func:`experiment_on` times two; raises as that does."""
+    pace, subjects = pace or Pace(), {MODEL: subject}
+    fresh = _fresh(subjects, target, pace.budget_seconds)
+    openers = {MODEL: opener_of(subject, target)}
+    if fresh is not None:
+        fresh.workers.expect(1 + pace.rounds)
+    signatures = _signatures(openers) if fresh is None else fresh.signatures()
+    given, groups = _feeds(signatures, samples, batch, None), [Turns((MODEL,))] * pace.blocks
+    if fresh is None:
+        rounds = interleave(openers, given, groups, pace, seed=seed, progress=progress)
+    else:
+        rounds = _rounds(fresh, given, groups, pace, seed, progress or Silent())
+    return timing_of(rounds, MODEL)
+
+
+def _rounds(
+    fresh: Fresh,
+    feeds: Sequence[Feeds],
+    groups: Sequence[Turns],
+    pace: Pace,
+    seed: int,
+    progress: Progress,
+) -> list[Round]:
+    """A process a round; the clock ends them early, but never before three."""
+    began, rounds = time.monotonic(), list[Round]()
+    with tempfile.TemporaryDirectory(prefix="deploypipe-") as folder:
+        file = saved(feeds, Path(folder))
+        with progress.task("time", pace.rounds) as task:
+            while len(rounds) < pace.rounds:
+                rounds.append(fresh.round([MODEL], file, groups, pace, f"{seed}/{len(rounds)}"))
+                task.advance(1, f"{rounds[-1].median(MODEL):.3g} ms")
+                passed = time.monotonic() - began
+                if len(rounds) >= LEAST_ROUNDS and passed > pace.budget_seconds:
+                    break
+    fresh.workers.expect(0)
+    return rounds
+
+
+def _fresh(subjects: Mapping[str, object], target: Target, seconds: float | None) -> Fresh | None:
+    """Fresh processes, where all models have a name and the target can be made anew."""
     spec = fresh_target(target)
     named = all(isinstance(subject, str | Path) for subject in subjects.values())
-    if spec is None or not named or (plan.seconds is not None and plan.seconds < LEAST_SECONDS):
+    if spec is None or not named or (seconds is not None and seconds < LEAST_SECONDS):
         return None
     models = {label: str(subject) for label, subject in subjects.items()}
     return Fresh(models, Workers(spec))
@@ -118,8 +182,7 @@ def _feeds(
 
 
 def _specs(signatures: Signatures) -> tuple[TensorSpec, ...] | None:
-    reference, candidate = signatures[REFERENCE], signatures[CANDIDATE]
-    if reference is not None and candidate is not None:
-        return shared_inputs(reference, candidate)
-    known = reference or candidate
-    return known.inputs if known else None
+    known = [one for one in signatures.values() if one is not None]
+    if len(known) == 2:
+        return shared_inputs(*known)
+    return known[0].inputs if known else None

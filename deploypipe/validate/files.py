@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deploypipe.core.model_parts import ModelParts
 from deploypipe.core.tensors import TensorSpec
 from deploypipe.runtime import Session, Target
 from deploypipe.validate.alone import alone
@@ -59,7 +60,7 @@ def record_files(
     return one(reference, "reference"), one(candidate, "candidate")
 
 
-def opener(target: Target, model: Path | bytes) -> Opener:
+def opener(target: Target, model: Path | bytes | ModelParts) -> Opener:
     """A fresh session of ``model`` each time."""
 
     def open_session() -> Session:

@@ -1,4 +1,4 @@
-"""Does a model survive its first answer?  Asked in another process, before this one opens it."""
+"""Do two models fit, and does the candidate survive its first answer?  Asked in other processes."""
 
 from __future__ import annotations
 
@@ -10,29 +10,36 @@ from deploypipe.runtime import Target
 from deploypipe.validate.feeds import sample_feeds
 from deploypipe.validate.fresh import Fresh, fresh_target, saved
 from deploypipe.validate.interleave import Pace
-from deploypipe.validate.latency import CANDIDATE
+from deploypipe.validate.latency import CANDIDATE, REFERENCE
 from deploypipe.validate.records import Samples
+from deploypipe.validate.signature import shared_inputs
 from deploypipe.validate.verdict import Check, Outcome
 from deploypipe.validate.workers import Crash, Workers
 
 ONCE = Pace(rounds=1, budget_seconds=0.01, warm_calls=1, warm_seconds=0.0)
 
 
-def first_look(model: Path, target: Target, samples: Samples, batch: int = 1) -> Crash | None:
-    """How the model ended a process that opened it and asked for an answer; None if it did not.
+def first_look(
+    candidate: Path, target: Target, samples: Samples, batch: int = 1, reference: Path | None = None
+) -> Crash | None:
+    """How the candidate ended a process that opened it and asked for an answer; None if it did not.
 
-    Also None where only this process knows the target.  Raises as opening the model and asking it
-    here would.
+    Also None where only this process knows the target.  Raises as opening the models and asking
+    the candidate here would, and where they do not take and give the same.
     """
     spec = fresh_target(target)
     if spec is None:
         return None
-    fresh = Fresh({CANDIDATE: str(model)}, Workers(spec))
+    models = {} if reference is None else {REFERENCE: str(reference)}
+    fresh = Fresh({**models, CANDIDATE: str(candidate)}, Workers(spec))
     fresh.workers.expect(2)
     with tempfile.TemporaryDirectory(prefix="deploypipe-") as folder:
         try:
-            told = fresh.signatures()[CANDIDATE]
-            size = (told and fixed_batch(told.inputs)) or batch
+            told = fresh.signatures()
+            first, second = told.get(REFERENCE), told[CANDIDATE]
+            if first is not None and second is not None:
+                shared_inputs(first, second)
+            size = (second and fixed_batch(second.inputs)) or batch
             feeds = saved(sample_feeds(samples, size, count=1), Path(folder))
             fresh.round([CANDIDATE], feeds, [], ONCE, "")
         except Crash as crash:
@@ -43,6 +50,9 @@ def first_look(model: Path, target: Target, samples: Samples, batch: int = 1) ->
 
 
 def crash_check(crash: Crash) -> Check:
-    """The verdict's one check where there was nothing left to measure."""
-    why = str(crash)
-    return Check("answers", None, None, None, None, "", Outcome.FAIL, why, "least")
+    """The verdict's one check where there was nothing left to measure.
+
+    Where the reference crashed there is nothing to compare with.
+    """
+    outcome = Outcome.FAIL if crash.label == CANDIDATE else Outcome.UNDECIDED
+    return Check("answers", None, None, None, None, "", outcome, str(crash), "least")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
 
-from deploypipe.graph.files import LARGEST_FILE, save, to_bytes, weight_bytes
+from deploypipe.graph.parts import parts_of
 from deploypipe.graph.shapes import sizes_of, with_shapes
 from deploypipe.runtime import Feeds, Session, Target
 
@@ -95,18 +93,9 @@ class OnnxInside:
             yield look
 
 
-@contextmanager
-def opened(model: ir.Model, target: Target) -> Iterator[Session]:
-    """A session of a model in memory; one too large for a single file lies on disk meanwhile."""
-    if weight_bytes(model) <= LARGEST_FILE:
-        with target.open(to_bytes(model)) as session:
-            yield session
-        return
-    with tempfile.TemporaryDirectory(prefix="deploypipe-") as folder:
-        path = Path(folder) / "model.onnx"
-        save(model, path)
-        with target.open(path) as session:
-            yield session
+def opened(model: ir.Model, target: Target) -> Session:
+    """A session of a model in memory, of any size."""
+    return target.open(parts_of(model))
 
 
 def with_outputs(model: ir.Model, names: Iterable[str]) -> ir.Model:

@@ -144,7 +144,7 @@ def interleave(
     if not feeds:
         raise UserError("there is no input to time with", then="Give at least one batch")
     generator, started, rounds = random.Random(seed), clock(), []
-    with (progress or Silent()).task("time", pace.rounds) as task:
+    with no_garbage_collection(), (progress or Silent()).task("time", pace.rounds) as task:
         for index in range(pace.rounds):
             labels = list(openers)[:: 1 if index % 2 == 0 else -1]
             began = clock()
@@ -174,7 +174,7 @@ def one_round(
     ``at_work`` is told whose turn it is, outside of what is timed.
     """
     ends = clock() + int(pace.budget_seconds / pace.rounds * 1e9)
-    with _no_garbage_collection(), ExitStack() as stack:
+    with no_garbage_collection(), ExitStack() as stack:
         runners = {
             label: _Runner(stack, opener, feeds, clock, partial(at_work, label))
             for label, opener in openers.items()
@@ -277,15 +277,20 @@ def _prepare(model: Callable[[Feeds], Any], feed: Feeds) -> Callable[[], object]
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """Collect now, and not in the block; a block inside the block is free.
+
+    With torch loaded one collection takes half a second, too much for every round.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.collect()
-    was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
-            gc.enable()
+        gc.enable()
 
 
 def _note(last: Round) -> str:

@@ -70,7 +70,7 @@ def _reason(accuracy: AccuracyComparison, outcome: Outcome, needed: int | None) 
     if math.isfinite(drop.high):
         told += f"; they prove a loss of at most {accuracy.proven_margin:.2g}"
     if accuracy.provable_margin is not None:
-        told += f"; they can prove {accuracy.provable_margin:.2g} {accuracy.unit}"
+        told += f"; they can prove {accuracy.provable_margin:.2g} {accuracy.unit}".rstrip()
     told += f"; {accuracy.confidence:.0%} one-sided confidence"
     if outcome is not Outcome.UNDECIDED:
         return told

@@ -7,13 +7,22 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.progress import Progress
 from deploypipe.runtime import Feeds, host
-from deploypipe.validate.interleave import Clock, Opener, Pace, Round, Turns, interleave
+from deploypipe.validate.interleave import (
+    Clock,
+    Opener,
+    Pace,
+    Round,
+    Start,
+    Turns,
+    interleave,
+)
 from deploypipe.validate.interval import Interval
 from deploypipe.validate.looks import Looks, Observation
 from deploypipe.validate.measurement import Measurement
@@ -65,14 +74,7 @@ class LatencyComparison:
         What is opened later finds caches warm and freed memory to use again.
         """
         firsts = [one for one in self.rounds if one.opened[0] == label] or self.rounds
-        starts = [one.starts[label] for one in firsts]
-        peaks = [start.peak_bytes for start in starts if start.peak_bytes is not None]
-        return {
-            "open_ms": statistics.median(start.open_ms for start in starts),
-            "first_ms": statistics.median(start.first_ms for start in starts),
-            "peak_bytes": int(statistics.median(peaks)) if peaks else None,
-            "n": len(starts),
-        }
+        return _start([one.starts[label] for one in firsts])
 
     def to_json(self) -> dict[str, Json]:
         """The ``latency`` section of a report."""
@@ -114,18 +116,28 @@ class LatencyComparison:
 
 @dataclass(frozen=True)
 class Timing:
-    """One model of several; ``ratio`` is to the first one, None for the first itself."""
+    """One model of several; ``ratio`` is to the first one, ``step`` to the one before; None for
+    the first itself."""
 
     measurement: Measurement
     ratio: Interval | None
+    step: Interval | None = None
+    start: Mapping[str, Json] = field(default_factory=dict)
+    """As :meth:`LatencyComparison.start`; empty beside other models, which warm the machine."""
 
     def to_json(self) -> dict[str, Json]:
         """The ``latency_ms`` and ``ratio`` of a ledger's row."""
-        told: dict[str, Json] = {"latency_ms": self.measurement.summary(), "ratio": None}
-        if self.ratio is not None:
-            low, high = _finite(self.ratio.low), _finite(self.ratio.high)
-            told["ratio"] = {"value": self.ratio.value, "low": low, "high": high}
-        return told
+        return {"latency_ms": self.measurement.summary(), "ratio": _ends(self.ratio)}
+
+    def step_json(self) -> Json:
+        """The ``step`` of a ledger's row."""
+        return _ends(self.step)
+
+
+def _ends(ratio: Interval | None) -> dict[str, Json] | None:
+    if ratio is None:
+        return None
+    return {"value": ratio.value, "low": _finite(ratio.low), "high": _finite(ratio.high)}
 
 
 def compare_latency(
@@ -205,20 +217,34 @@ def time_many(
     progress: Progress | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> dict[str, Timing]:
-    """Time several models in turns, each against the first; arguments as `compare_latency`."""
+    """Time several models in turns, each against the first and against the one before; arguments
+    as `compare_latency`."""
     if not openers:
         raise UserError("there is no model to time")
     labels = tuple(openers)
     groups = [Turns(labels)] * pace.blocks
     done = interleave(openers, feeds, groups, pace, seed=seed, progress=progress, clock=clock)
-    first = labels[0]
+    timings = {labels[0]: Timing(_measurement(done, labels[0]), None)}
+    for before, label in pairwise(labels):
+        ratio, step = (_ratio(done, label, base, confidence) for base in (labels[0], before))
+        timings[label] = Timing(_measurement(done, label), ratio, step)
+    return timings
+
+
+def _start(starts: Sequence[Start]) -> dict[str, Json]:
+    peaks = [start.peak_bytes for start in starts if start.peak_bytes is not None]
     return {
-        label: Timing(
-            _measurement(done, label),
-            None if label == first else _ratio(done, label, first, confidence),
-        )
-        for label in labels
+        "open_ms": statistics.median(start.open_ms for start in starts),
+        "first_ms": statistics.median(start.first_ms for start in starts),
+        "peak_bytes": int(statistics.median(peaks)) if peaks else None,
+        "n": len(starts),
     }
+
+
+def timing_of(rounds: Sequence[Round], label: str) -> Timing:
+    """A model that was timed alone."""
+    start = _start([one.starts[label] for one in rounds])
+    return Timing(_measurement(rounds, label), None, start=start)
 
 
 def batch_size(feed: Feeds) -> int | None:

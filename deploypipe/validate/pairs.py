@@ -177,6 +177,7 @@ def _kept(reference: Records, candidate: Records) -> tuple[np.ndarray, np.ndarra
         raise UserError(
             f"the outputs differ in shape: {list(shapes[0])} and {list(shapes[1])} a sample",
             where="drift",
+            then="Compare models whose outputs have equal shapes, or name another output",
         )
     n = min(len(reference.outputs), len(candidate.outputs))
     width = int(np.prod(shapes[0]))

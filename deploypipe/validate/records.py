@@ -19,6 +19,11 @@ KEEP_BYTES = 64 * 2**20
 """Raw outputs of a model that are kept in memory for measuring drift."""
 
 
+_OTHER = (
+    "Choose a metric that fits (deploypipe list metric), name another output, or mend the labels"
+)
+
+
 class Samples(Protocol):
     """What is asked of a :class:`deploypipe.data.Split`."""
 
@@ -130,11 +135,19 @@ def answer(session: Session, inputs: Feeds, count: int, size: int) -> dict[str, 
 def check_labels(batch: Batch, where: str) -> None:
     """Raise a user's error where labels are missing or NaN."""
     if batch.labels is None:
-        raise UserError("the samples have no labels, and accuracy needs them", where=where)
+        raise UserError(
+            "the samples have no labels, and accuracy needs them",
+            where=where,
+            then="Give labels with the samples; agreement and layers need none",
+        )
     labels = np.asarray(batch.labels).reshape(len(batch.ids), -1)
     bad = ~np.isfinite(labels.astype(np.float64)).all(axis=1)
     if bad.any():
-        raise UserError(f"the label of sample {batch.ids[int(bad.argmax())]} is NaN", where=where)
+        raise UserError(
+            f"the label of sample {batch.ids[int(bad.argmax())]} is NaN",
+            where=where,
+            then="Mend or take out that sample",
+        )
 
 
 def nonfinite_masks(answers: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
@@ -179,12 +192,13 @@ def score_batch(
             f"{len(batch.ids)} samples gave outputs {list(outputs.shape)}; the first dimension "
             "must be the sample",
             where=where,
+            then="Export the model with a dynamic batch, or name another output to score",
         )
     try:
         scores = metric.score(outputs, labels) if labelled else unscored
     except ValueError as error:
         span = f"{batch.ids[0]} to {batch.ids[-1]}"
-        raise UserError(str(error), where=f"{where}, samples {span}") from error
+        raise UserError(str(error), where=f"{where}, samples {span}", then=_OTHER) from error
     kept = max(0, room) // max(1, outputs[0].size * 4)
     return Records(
         label=where,
@@ -215,7 +229,11 @@ def _joined(parts: Sequence[Records]) -> Records:
 def check_same_samples(reference: Records, candidate: Records) -> None:
     """Raise a user's error where two records are not of the same samples and metric."""
     if reference.metric != candidate.metric:
-        raise UserError("the two models were scored by different metrics", where="accuracy")
+        raise UserError(
+            "the two models were scored by different metrics",
+            where="accuracy",
+            then="Score both by one metric",
+        )
     if reference.ids == candidate.ids:
         return
     differing = next(

@@ -96,7 +96,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise UserError("no such file", where=str(path)) from None
+        raise UserError("no such file", where=str(path), then=_AGAIN) from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError("not a file of records", where=str(path), then=_AGAIN) from error
 

@@ -12,6 +12,8 @@ from deploypipe.validate.judge_accuracy import same_data_check
 from deploypipe.validate.records_file import data_of_records
 from deploypipe.validate.verdict import Outcome
 
+_GIVE = "Give the report.json or the records of an earlier comparison"
+
 
 def judged_against(baseline: str, found: Mapping[str, Json]) -> dict[str, Json]:
     """The sections ``found``, undecided if their samples are not those of the digest ``baseline``."""
@@ -35,10 +37,9 @@ def data_digest(baseline: Path) -> str:
     try:
         return _digest(json.loads(baseline.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise UserError("no such file", where=str(baseline)) from None
+        raise UserError("no such file", where=str(baseline), then=_GIVE) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        then = "Give the report.json or the records of an earlier comparison"
-        raise UserError("no report with samples", where=str(baseline), then=then) from error
+        raise UserError("no report with samples", where=str(baseline), then=_GIVE) from error
 
 
 def _digest(sections: Mapping[str, Json]) -> str:

@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +77,29 @@ class _Called:
             return lambda: subject()
         if self._torch is None:
             return lambda: subject(feed)
-        inference, tensors = self._torch.inference_mode, self._tensors(feed)
+        inference, tensors, wait = self._torch.inference_mode, self._tensors(feed), self._wait()
 
         def run() -> object:
             with inference():
-                return subject(*tensors)
+                answer = subject(*tensors)
+            if wait is not None:
+                wait()
+            return answer
 
         return run
 
-    def _tensors(self, feed: Feeds) -> list[Any]:
+    def _wait(self) -> Callable[[], object] | None:
+        """A GPU answers before it is done: one wait for all of it, once a call."""
+        device = self._device()
+        cuda = getattr(device, "type", "cpu") == "cuda"
+        return partial(self._torch.cuda.synchronize, device) if cuda else None
+
+    def _device(self) -> Any:
         place = next(iter(self._subject.parameters()), None)
-        device = "cpu" if place is None else place.device
+        return "cpu" if place is None else place.device
+
+    def _tensors(self, feed: Feeds) -> list[Any]:
+        device = self._device()
         return [self._torch.from_numpy(array).to(device) for array in feed.values()]
 
 
@@ -109,10 +122,19 @@ def _built(name: str) -> object:
     file, _, function = name.rpartition(":")
     build = getattr(load_file(Path(file), name), function, None)
     if not callable(build):
-        raise UserError(f"there is no function '{function}' in it", where=file)
+        then = "Name a function that stands in the file and builds what is to be timed"
+        raise UserError(f"there is no function '{function}' in it", where=file, then=then)
     if not _takes_nothing(build):
-        raise UserError("the function that builds a model takes no argument", where=name)
+        raise UserError(
+            "the function that builds a model takes no argument",
+            where=name,
+            then="Write one around it that calls it with its arguments",
+        )
     made = build()
     if not callable(made):
-        raise UserError(f"it returned {type(made).__name__}, which cannot be called", where=name)
+        raise UserError(
+            f"it returned {type(made).__name__}, which cannot be called",
+            where=name,
+            then="Let it return a torch module or a function, which is then timed",
+        )
     return made

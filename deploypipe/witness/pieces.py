@@ -2,7 +2,8 @@
 
 A piece is a model of its own: the nodes between some wanted tensors and the tensors at which the
 walk back from them stops, whose arrays the caller gives.  No op is known by name here, but for
-``Shape`` and ``Size``, which read no data, and ``Softmax``, whose numbers sum to 1.
+``Shape`` and ``Size``, which read no data, and ``Softmax``, whose numbers sum to 1, and what may
+stand behind it.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ class Graph:
         self.producer = {name: i for i, n in enumerate(self.nodes) for name in n.output if name}
         self.reads = [list(dict.fromkeys(_needed(node))) for node in self.nodes]
         own = [node for node in self.nodes if node.domain in ("", "ai.onnx")]
-        self.normalized = {node.output[0] for node in own if node.op_type == "Softmax"}
+        self.normalized = set[str]()
+        for node in own:  # what moves such numbers keeps them so, or the longer piece will tell
+            moves = node.op_type in ("Dropout", "Identity", "Reshape")
+            if node.op_type == "Softmax" or (moves and node.input[0] in self.normalized):
+                self.normalized.add(node.output[0])
         self.static: set[str] = set()
         for node, names in zip(self.nodes, self.reads, strict=True):
             shape = node.domain in ("", "ai.onnx") and node.op_type in ("Shape", "Size")

@@ -98,6 +98,8 @@ def _check_shape(
     removed, constant = said.removed.get(name, {}), before.constant(name)
     if constant and like.dtype == np.int64 and not removed:
         return  # a shape or indices, of which AFTER may need others
+    if constant and not removed and sum(name in reads for reads in before.reads) > 1:
+        return  # each of its readers may have a weight of its own in AFTER: their outputs tell
     if like.ndim != len(after):
         raise IntegrityError(f"is {list(after)}, BEFORE {list(like.shape)}", where=f"'{name}'")
     for axis, (old, new) in enumerate(zip(like.shape, after, strict=True)):

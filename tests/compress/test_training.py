@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,9 +14,17 @@ from deploypipe.compress.augment import Augment
 from deploypipe.compress.losses.cross_entropy import CrossEntropy
 from deploypipe.compress.losses.knowledge import Knowledge
 from deploypipe.compress.masks import Mask
-from deploypipe.compress.training import Schedule, accuracy, call, channels_last, fit
+from deploypipe.compress.training import (
+    Schedule,
+    accuracy,
+    call,
+    channels_last,
+    fit,
+    names_classes,
+)
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Silent
+from deploypipe.data import open_samples
 
 SCHEDULE = Schedule(epochs=3, batch=16, rate=0.05, decay=1e-4)
 MASKS = (
@@ -189,3 +198,25 @@ def test_of_several_outputs_the_first_counts():
 def test_only_images_change_their_memory_order():
     assert channels_last(torch.zeros(2, 3, 4, 4)).is_contiguous(memory_format=torch.channels_last)
     assert channels_last(torch.zeros(2, 3)).is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (np.array([0, 2]), True),
+        (np.array([[0], [2]]), True),
+        (np.array([0.0, 2.0]), False),
+        (np.array([[0, 1], [1, 0]]), False),
+        (None, False),
+    ],
+)
+def test_classes_are_one_whole_number_a_sample(labels, classes):
+    assert names_classes(labels) is classes
+
+
+def test_a_column_of_classes_is_no_table(net_samples, new_net, tmp_path):
+    arrays = dict(np.load(net_samples))
+    np.savez(tmp_path / "column.npz", **{**arrays, "label": arrays["label"][:, None]})
+    files, module = (net_samples, tmp_path / "column.npz"), new_net().module
+    found = [accuracy(module, open_samples(f"npz:{file}").split("validation")) for file in files]
+    assert found[0] == found[1]

@@ -9,6 +9,7 @@ from deploypipe.core.errors import (
     UserError,
     did_you_mean,
     needs_extra,
+    one_paragraph,
 )
 
 
@@ -52,3 +53,15 @@ def test_a_missing_package_names_the_line_that_installs_it():
         "step 'prune' needs 'torch', which is not installed. "
         "Install it with: pip install 'deploypipe[torch]'."
     )
+
+
+def test_a_script_ends_with_the_paragraph_and_its_code(capsys):
+    with pytest.raises(SystemExit) as caught, one_paragraph():
+        raise IntegrityError("it was changed", where="model.onnx")
+    assert caught.value.code == 5
+    assert capsys.readouterr().err == "model.onnx: it was changed.\n"
+
+
+def test_a_bug_in_a_script_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), one_paragraph():
+        raise ZeroDivisionError

@@ -64,3 +64,53 @@ def test_outputs_that_are_all_zero_can_be_compared():
 
     run = lambda feeds: {"a": 0 * feeds["x"], "b": feeds["x"]}  # noqa: E731
     assert check_parity(Zero(), run, BATCHES, 0).worst == 0
+
+
+def test_of_two_batches_of_one_size_the_worse_one_is_told():
+    batches = [{"x": np.full((2, 3), value, np.float32)} for value in (1, 2)]
+    run = answering(lambda y: y + 0.02 * (y == 2))
+    assert check_parity(Double(), run, batches, 0.1).errors == {2: pytest.approx(0.01, rel=1e-4)}
+
+
+@pytest.mark.parametrize("kind", [dict, tuple, list])
+def test_answers_may_be_nested(kind):
+    class Nested(nn.Module):
+        def forward(self, x):
+            pair = (x, 2 * x)
+            return {"a": pair[0], "b": (pair[1],)} if kind is dict else kind(pair)
+
+    run = lambda feeds: {"a": feeds["x"], "b": 2 * feeds["x"]}  # noqa: E731
+    assert check_parity(Nested(), run, BATCHES, 0).worst == 0
+    with pytest.raises(UserError, match="differs from torch"):
+        check_parity(Nested(), lambda feeds: {"a": feeds["x"], "b": feeds["x"]}, BATCHES, 1e-4)
+
+
+def test_a_missing_output_is_a_mistake_and_not_a_bug():
+    with pytest.raises(UserError, match=r"\(1 outputs against 2\) at batch size 1"):
+        check_parity(Double(), lambda feeds: {"a": feeds["x"], "b": feeds["x"]}, BATCHES, 1)
+
+
+def test_whole_numbers_are_compared_exactly():
+    class Large(nn.Module):
+        def forward(self, x):
+            return (x * 0).long() + 2**53
+
+    def run(off):
+        return lambda feeds: {"y": np.full(feeds["x"].shape, 2**53 + off)}
+
+    assert check_parity(Large(), run(0), BATCHES, 0).worst == 0
+    with pytest.raises(UserError, match=r"\(3 of 3 whole numbers\)"):
+        check_parity(Large(), run(1), BATCHES, 0.1)
+
+
+def test_infinity_that_both_give_is_equal_and_elsewhere_it_is_not():
+    class Masked(nn.Module):
+        def forward(self, x):
+            return torch.where(torch.arange(3) == 1, -torch.inf, x)
+
+    def run(place):
+        return lambda feeds: {"y": np.where(np.arange(3) == place, -np.inf, feeds["x"])}
+
+    assert check_parity(Masked(), run(1), BATCHES, 0).worst == 0
+    with pytest.raises(UserError, match="NaN or infinity in other places"):
+        check_parity(Masked(), run(2), BATCHES, 0.1)

@@ -208,3 +208,24 @@ def test_weights_may_be_strings(tmp_path):
     assert weight_bytes(model) == 8
     save(model, tmp_path / "again.onnx")
     assert _weight(load(tmp_path / "again.onnx")).tolist() == [b"one", b"three"]
+
+
+@pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16", "INT8", "INT4", "FLOAT8E4M3FN"])
+def test_external_data_of_every_width_are_read(tmp_path, kind):
+    dtype = getattr(onnx.TensorProto, kind)
+    array = np.arange(600).reshape(3, 200) % 7
+    node = onnx.helper.make_node("Identity", ["w"], ["y"])
+    made = onnx.helper.make_tensor("w", dtype, [3, 200], array.ravel().tolist())
+    ends = [onnx.helper.make_tensor_value_info("y", dtype, [3, 200])]
+    graph = onnx.helper.make_graph([node], "g", [], ends, [made])
+    opsets = [onnx.helper.make_opsetid("", 21)]
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        size_threshold=0,
+    )
+    model = load(tmp_path / "m.onnx")
+    for file in tmp_path.iterdir():
+        file.unlink()
+    np.testing.assert_array_equal(_weight(model).astype(np.int64), array)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from deploypipe.quantize import CALIBRATORS, PROFILES, Histogram, Profile, Quantized, quantize_model
+from deploypipe.core import options
+from deploypipe.quantize import (
+    CALIBRATORS,
+    PROFILES,
+    Correction,
+    Histogram,
+    Profile,
+    Quantized,
+    Unit,
+    quantize_model,
+)
+from deploypipe.quantize.correction import Draft
+from deploypipe.quantize.corrections.bias import Bias
 from deploypipe.quantize.histogram import PICKED, Counter
+from deploypipe.quantize.lookout import ChannelMean
 from deploypipe.runtime import Target
 from deploypipe.runtime.targets.cpu import Cpu
 
@@ -81,5 +94,50 @@ def quantize(cpu: Profile) -> Callable[..., Quantized]:
         feeds = [{str(model.graph.inputs[0].name): np.asarray(array, np.float32)}]
         minmax = CALIBRATORS.build("minmax")
         return quantize_model(model, feeds, TARGET, calibrator=minmax, profile=cpu, **options)
+
+    return run
+
+
+@pytest.fixture
+def filled(parse: Callable[..., ir.Model]) -> Callable[..., ir.Model]:
+    """Text of a graph, name -> shape of its constants -> model with random ones."""
+
+    def build(text: str, shapes: dict[str, tuple[int, ...]], seed: int = 8) -> ir.Model:
+        rng = np.random.default_rng(seed)
+        sizes = {name: f"[{','.join(map(str, s))}]" if s else "" for name, s in shapes.items()}
+        zeros = {name: ", ".join(["0"] * int(np.prod(s))) for name, s in shapes.items()}
+        given = ", ".join(f"float{sizes[name]} {name} = {{{zeros[name]}}}" for name in shapes)
+        model = parse(text.replace("{", f"<{given}> {{", 1))
+        for name, shape in shapes.items():
+            array = rng.normal(size=shape).astype(np.float32)
+            model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+        return model
+
+    return build
+
+
+@pytest.fixture
+def draft(cpu: Profile) -> Callable[..., Draft]:
+    """Model and one array for its input -> quantized by extremes, not corrected."""
+
+    def run(model: ir.Model, array: object, profile: Profile = cpu) -> Draft:
+        drafts: list[Draft] = []
+
+        class Spy(Correction):
+            order = 0
+
+            def propose(self, draft: Draft) -> None:
+                drafts.append(draft)
+
+            def needs(self, model: ir.Model, units: Iterable[Unit]) -> Mapping[str, ChannelMean]:
+                return Bias().needs(model, units)
+
+        options.NAMES[Spy] = "spy"
+        feeds = [{str(model.graph.inputs[0].name): np.asarray(array, np.float32)}]
+        minmax = CALIBRATORS.build("minmax")
+        quantize_model(
+            model, feeds, TARGET, calibrator=minmax, profile=profile, corrections=[Spy()]
+        )
+        return drafts[0]
 
     return run

@@ -1,96 +1,121 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from deploypipe.quantize import CALIBRATORS, quantize_model
-from deploypipe.quantize.correct import corrected_biases, means_needed
-from deploypipe.quantize.observe import observe
-from deploypipe.quantize.params import quantized_weight
+from deploypipe.core import options
+from deploypipe.quantize import Correction
+from deploypipe.quantize.correct import correct
+from deploypipe.quantize.corrections.bias import Bias
 from deploypipe.quantize.signal import outputs_of, sqnr_db
-from deploypipe.quantize.units import find_units
 
-RNG = np.random.default_rng(8)
-NETS = {
-    "conv": "t = Conv(x, w)",
-    "conv with a bias": "t = Conv(x, w, b)",
-    "groups": "t = Conv<group=2>(x, g, b)",
-    "padded": "t = Conv<pads=[1,1,1,1]>(x, k, b)",
-}
-IMAGES = (RNG.random((12, 4, 6, 6)) + 0.5).astype(np.float32)
+IMAGES = (np.random.default_rng(8).random((12, 4, 6, 6)) + 0.5).astype(np.float32)
+NET = "agraph (float[N,4,6,6] x) => (float y) { t = Conv(x, w, b) y = Erf(t) }"
+SHAPES = {"w": (6, 4, 1, 1), "b": (6,)}
 
 
-@pytest.fixture
-def net(parse):
-    import onnx_ir as ir
+class Spoil(Correction):
+    """Every bias is nine."""
 
-    def build(body: str):
-        model = parse(f"agraph (float[N,4,6,6] x) => (float y) {{ {body} y = Erf(t) }}")
-        weights = {"w": (6, 4, 1, 1), "g": (6, 2, 1, 1), "k": (6, 4, 3, 3), "b": (6,)}
-        for value in {v for node in model.graph for v in node.inputs if v and v.name in weights}:
-            array = RNG.normal(size=weights[value.name]).astype(np.float32)
-            value.const_value = ir.tensor(array, name=value.name)
-            model.graph.register_initializer(value)
-        return model
+    order = 1
 
-    return build
+    def propose(self, draft):
+        biases = {"t": np.full(6, 9, np.float32)}
+        return draft.with_plan(replace(draft.made.plan, biases=biases))
 
 
-@pytest.mark.parametrize("body", NETS.values(), ids=NETS)
-def test_the_mean_error_of_rounded_weights_is_gone(net, cpu, target, body) -> None:
-    """A convolution of the means is the mean of the convolutions, but at a padded border."""
-    model = net(body)
-    minmax = CALIBRATORS.build("minmax")
-    plan = quantize_model(model, [{"x": IMAGES}], target, calibrator=minmax, profile=cpu).plan
-    (unit,) = plan.units
-    means = {"x": IMAGES.mean((0, 2, 3))}
-    bias = corrected_biases(model, plan, means)[unit.result]
-    values = model.graph.initializers
-    weight = values[unit.weight].const_value.numpy()
-    params = plan.weights[unit.result]
-    scales = np.asarray(params.scales, np.float32).reshape(-1, 1, 1, 1)
-    error = quantized_weight(weight, params) * scales - weight
-    per_input = error.sum((2, 3))
-    groups = 4 // weight.shape[1]
-    shift = [
-        per_input[o] @ means["x"].reshape(groups, -1)[o * groups // len(weight)]
-        for o in range(len(weight))
-    ]
-    old = values[unit.bias].const_value.numpy() if unit.bias else 0
-    np.testing.assert_allclose(bias, old - np.array(shift), rtol=1e-4, atol=1e-6)
+class Shrug(Correction):
+    """Finds nothing to do."""
+
+    order = 2
+
+    def propose(self, draft):
+        return None
 
 
-def test_linear_layers_are_corrected_where_they_have_a_bias(parse, quantize) -> None:
-    text = """agraph (float[N,2] x) => (float[N,2] y) <float[2,2] w = {1.0, 0.301, 0.7, -0.999},
-      float[2] b = {0.5, 0.25}> { t = MatMul(x, w) u = Add(t, b) y = MatMul(u, w) }"""
-    model = parse(text)
-    x = np.float32([[1, 2], [3, 5]])
-    result = quantize(model, x)
-    found = corrected_biases(model, result.plan, {"x": x.mean(0), "u": np.float32([1, 1])})
-    assert list(found) == ["t"]
-    weight = np.float32([[1.0, 0.301], [0.7, -0.999]])
-    params = result.plan.weights["t"]
-    error = quantized_weight(weight, params) * np.float32(params.scales) - weight
-    expected = np.float32([0.5, 0.25]) - x.mean(0) @ error
-    np.testing.assert_allclose(found["t"], expected, rtol=1e-5)
+options.NAMES.update({Spoil: "spoil", Shrug: "shrug"})
 
 
-def test_what_is_needed_is_what_weighted_units_read(net, cpu, target) -> None:
-    model = net(NETS["conv"])
-    needed = means_needed(model, find_units(model, cpu).units)
-    seen = observe(model, ["x"], [{"x": IMAGES}], target, means=needed)
-    np.testing.assert_allclose(seen.means["x"], IMAGES.mean((0, 2, 3)), rtol=1e-5)
+def test_what_brings_outputs_no_nearer_leaves_no_trace(filled, quantize) -> None:
+    model = filled(NET, SHAPES)
+    spoilt = quantize(model, IMAGES, corrections=[Spoil(), Shrug()])
+    assert spoilt.plan.biases == {}
+    first, second = spoilt.notes["corrections"]
+    assert (first["correction"], first["accepted"]) == ("spoil", False)
+    assert first["after_db"] < first["before_db"]
+    assert second["reason"] == "there is nothing that it could change"
+    assert first["seconds"] >= 0
 
 
-def test_it_ships_only_where_it_brings_the_outputs_nearer(net, quantize, target, monkeypatch):
-    from deploypipe.quantize import workshop
-
-    model = net(NETS["conv with a bias"])
+def test_what_brings_them_nearer_ships_and_is_told(filled, quantize, target) -> None:
+    model = filled(NET, SHAPES)
+    good, plain = quantize(model, IMAGES), quantize(model, IMAGES, corrections=[])
+    (step,) = good.notes["corrections"]
+    assert step["accepted"] is (list(good.plan.biases) == ["t"]) is True
+    assert step["after_db"] > step["before_db"]
+    assert plain.notes["corrections"] == []
+    assert any(line.startswith("bias: outputs ") for line in good.changes)
     probes = [{"x": image[None]} for image in IMAGES]
-    good = quantize(model, IMAGES)
-    monkeypatch.setattr(workshop, "corrected_biases", lambda *_: {"t": np.full(6, 9, np.float32)})
-    plain = quantize(model, IMAGES)
     expected, with_it, without = outputs_of([model, good.model, plain.model], probes, target)
-    assert plain.plan.biases == {}
-    assert (good.notes["bias_correction_db"] > 0) == (list(good.plan.biases) == ["t"])
-    assert sqnr_db(expected, with_it) >= sqnr_db(expected, without)
+    assert sqnr_db(expected, with_it) > sqnr_db(expected, without)
+
+
+def test_they_run_in_their_own_order_whatever_the_list_says(filled, draft) -> None:
+    start = draft(filled(NET, SHAPES), IMAGES)
+    _, steps = correct(start, [Bias(), Shrug(), Spoil()])
+    assert [step.correction for step in steps] == ["spoil", "shrug", "bias"]
+
+
+class Worse(Correction):
+    """Coarser weights, which need other biases."""
+
+    order = 3
+
+    def propose(self, draft):
+        plan = draft.made.plan
+        scales = tuple(2 * one for one in plan.weights["t"].scales)
+        weights = {"t": replace(plan.weights["t"], scales=scales)}
+        return draft.with_plan(replace(plan, weights=weights, biases={}))
+
+
+options.NAMES[Worse] = "worse"
+
+
+def test_what_moves_means_is_judged_with_the_means_put_right(filled, draft) -> None:
+    start = draft(filled(NET, SHAPES), IMAGES)
+    _, (alone,) = correct(start, [Worse()])
+    _, (together, bias) = correct(start, [Worse(), Bias()])
+    assert together.before_db > alone.before_db and together.after_db > alone.after_db
+    assert bias.accepted
+
+
+def test_a_gain_on_few_samples_must_be_more_than_they_differ_by() -> None:
+    from deploypipe.quantize.correct import _is_better, _Verdict
+
+    before = _Verdict(20.0, np.zeros(4))
+    assert _is_better(before, _Verdict(20.5, np.array([-0.4, -0.6, -0.5, -0.5])))
+    assert not _is_better(before, _Verdict(20.5, np.array([-4.0, 1.5, 1.0, -0.5])))
+    assert not _is_better(before, _Verdict(20.005, np.full(4, -0.005)))
+    assert _is_better(_Verdict(20.0, np.zeros(1)), _Verdict(21.0, np.array([-1.0])))
+
+
+def test_without_corrections_nothing_runs(filled, draft, monkeypatch) -> None:
+    from deploypipe.quantize import correct as module
+
+    start = draft(filled(NET, SHAPES), IMAGES)
+    monkeypatch.setattr(module, "outputs_of", lambda *_: pytest.fail("ran"))
+    assert correct(start, []) == (start, [])
+
+
+def test_they_are_judged_on_samples_that_they_never_see(filled, draft) -> None:
+    seen = draft(filled(NET, SHAPES), IMAGES).shop.seen
+    assert (len(seen.judges), len(seen.lessons)) == (6, 6)
+    held = [one["x"].tobytes() for one in [*seen.judges, *seen.lessons]]
+    assert len(set(held)) == 12
+
+
+def test_one_sample_has_to_do_for_both(filled, draft) -> None:
+    seen = draft(filled(NET, SHAPES), IMAGES[:1]).shop.seen
+    assert len(seen.judges) == len(seen.lessons) == 1

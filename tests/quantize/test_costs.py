@@ -53,3 +53,22 @@ def test_dear_borders_leave_more_in_float(costs) -> None:
     found = costs([kernel(90, 0), kernel(10, 4)], [kernel(40, 0), kernel(1, 4)])
     assert "conv" in found.cheapest(0.5)
     assert "conv" not in found.cheapest(4)
+
+
+def test_a_linear_node_takes_the_fastest_form_that_is_clearly_faster(conv_net, cpu):
+    units = find_units(conv_net, cpu).units
+    given = [kernel(90, 0), kernel(10, 4)], [kernel(40, 0), kernel(7, 4)]
+
+    def forms(**times: float):
+        kernels = {form: [kernel(90, 0), kernel(time, 4)] for form, time in times.items()}
+        fused = ("conv", "head")
+        return costs_of(conv_net, units, *given, fused, {}, CONVERSIONS, kernels)
+
+    assert forms(dynamic=4, blocks=5).forms == {"head": "dynamic"}
+    assert forms(dynamic=6, blocks=5).forms == {"head": "blocks"}
+    assert forms(dynamic=9.5, blocks=11).forms == {}
+    assert forms(dynamic=0).forms == {}  # nothing was measured
+    found = forms(dynamic=1)
+    assert "head" in found.cheapest(0.0)
+    assert "head" not in found.cheapest(0.0, forms=True)
+    assert found.in_float["head"] == 10

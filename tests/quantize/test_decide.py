@@ -67,3 +67,73 @@ def test_units_that_a_cut_leaves_in_float_say_why(conv_net, cpu, target, monkeyp
     told = [line for line in done.refusals if line.startswith("Conv 'conv' stays float")]
     assert "microseconds" in told[0]
     assert {node.op_type for node in done.model.graph} >= {"Conv", "Gemm", "QuantizeLinear"}
+
+
+LINEAR = """agraph (float[N,40] x) => (float[N,40] y) <float[40,40] w, float[40] b> {
+  [one] t = MatMul(x, w) [bias] u = Add(t, b) [act] r = Relu(u) [two] y = MatMul(r, w) }"""
+ROWS = np.random.default_rng(3).normal(size=(40, 40)).astype(np.float32)
+
+
+@pytest.fixture
+def formed(parse, cpu, target, monkeypatch):
+    """A model of linear nodes, where the dynamic form costs a tenth."""
+    import onnx_ir as ir
+
+    from deploypipe.quantize.costs import Costs
+
+    model = parse(LINEAR.replace(" <float[40,40] w, float[40] b>", ""))
+    for name, array in {"w": ROWS / 6, "b": ROWS[0]}.items():
+        value = next(v for node in model.graph for v in node.inputs if v and v.name == name)
+        value.const_value = ir.tensor(array, name=name)
+        value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(array.shape)
+        model.graph.register_initializer(value)
+    monkeypatch.setattr(Costs, "forms", property(lambda _: {"one": "dynamic", "two": "dynamic"}))
+    chosen = {True: frozenset({"two"}), False: frozenset({"one", "two"})}
+    monkeypatch.setattr(Costs, "cheapest", lambda self, border=1.0, forms=False: chosen[forms])
+
+    def run(**times: float):
+        race = Told({"float": 1.0, **times})
+        minmax = CALIBRATORS.build("minmax")
+        feeds = [{"x": ROWS}]
+        return quantize_model(model, feeds, target, calibrator=minmax, profile=cpu, race=race), race
+
+    return run
+
+
+def test_linear_nodes_that_are_faster_in_another_form_take_it(formed) -> None:
+    done, race = formed(**{"all": 0.9, "cut, linear nodes by form": 0.4})
+    assert race.seen[:2] == ("float", "all")
+    assert done.notes["decision"]["winner"] == "cut, linear nodes by form"
+    assert done.notes["decision"]["linear_forms"] == {"one": "dynamic"}
+    assert "1 MatMul with int8 weights and dynamic activations" in done.changes
+    assert not any("'one' stays float" in line for line in done.refusals)
+    assert [unit.name for unit in done.plan.units] == ["two"]
+    assert "MatMulInteger" in {node.op_type for node in done.model.graph}
+
+
+def test_a_model_may_have_nothing_but_other_forms(formed) -> None:
+    done, _ = formed(**{"all": 0.9, "all linear nodes dynamic": 0.3})
+    assert done.modified
+    assert done.changes == ["2 MatMul with int8 weights and dynamic activations"]
+    assert [node.op_type for node in done.model.graph].count("MatMulInteger") == 2
+    assert "QuantizeLinear" not in {node.op_type for node in done.model.graph}
+    assert done.notes["fused"] == 0
+
+
+def test_a_form_that_is_less_accurate_than_static_int8_does_not_race(formed, monkeypatch) -> None:
+    from deploypipe.quantize import decide
+
+    told = iter([30.0, 29.9, 31.0, 12.0])
+    monkeypatch.setattr(decide, "sqnr_db", lambda *_: next(told))
+    done, race = formed(**{"all": 0.9, "all linear nodes dynamic": 0.1})
+    notes = done.notes["decision"]
+    assert "cut, linear nodes by form" not in race.seen
+    assert notes["refused"]["cut, linear nodes by form"] == "29.9 dB, 30.0 in static 8 bits"
+    assert notes["winner"] != "cut, linear nodes by form"
+
+
+def test_the_times_of_all_forms_are_noted(formed) -> None:
+    done, _ = formed(all=0.5)
+    times = done.notes["decision"]["linear_microseconds"]
+    assert set(times) == {"dynamic", "weight-only"}
+    assert all(set(one) == {"one", "two"} and min(one.values()) > 0 for one in times.values())

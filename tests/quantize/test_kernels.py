@@ -8,7 +8,8 @@ X = np.ones((1, 1, 2, 2), np.float32)
 
 
 def test_fused_kernels_cover_the_nodes_that_they_compute(conv_net, target) -> None:
-    (kernels,) = time_kernels([conv_net], numbering(conv_net), [{"x": X}], target, runs=3)
+    numbers = numbering(conv_net)
+    (kernels,) = time_kernels([(conv_net, numbers)], [{"x": X}], target, runs=3)
     covered = [set(kernel.nodes) for kernel in kernels if kernel.nodes]
     assert set().union(*covered) == set(range(5))
     conv = next(nodes for nodes in covered if 1 in nodes)  # the Relu's kernel is the convolution's
@@ -19,7 +20,8 @@ def test_fused_kernels_cover_the_nodes_that_they_compute(conv_net, target) -> No
 def test_a_quantized_model_is_numbered_by_its_float_model(conv_net, quantize, target) -> None:
     numbers = numbering(conv_net)
     int8 = quantize(conv_net, X).model
-    _, kernels = time_kernels([conv_net, int8], numbers, [{"x": X}], target, runs=3)
+    models = [(conv_net, numbers), (int8, numbers)]
+    _, kernels = time_kernels(models, [{"x": X}], target, runs=3)
     ops = {op: nodes for op, nodes in ((kernel.op, kernel.nodes) for kernel in kernels) if nodes}
     assert 0 in ops["QLinearConv"]
     assert 4 in ops["QGemm"]

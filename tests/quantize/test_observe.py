@@ -9,7 +9,7 @@ import pytest
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Silent
-from deploypipe.quantize.observe import PROBES, Observation, observe
+from deploypipe.quantize.observe import KEPT, PROBES, Observation, observe
 
 TENSORS = ("x", "r", "p")
 SAMPLES = np.random.default_rng(1).normal(size=(23, 1, 2, 2)).astype(np.float32)
@@ -45,6 +45,23 @@ def test_the_probes_are_the_same_in_any_order(conv_net, target) -> None:
     two = observe(conv_net, TENSORS, batched(SAMPLES[::-1], 7), target).probes
     assert len(one) == PROBES
     np.testing.assert_array_equal([p["x"] for p in one], [p["x"] for p in two])
+
+
+def test_what_is_kept_is_bounded_and_the_same_in_any_order(conv_net, target, monkeypatch) -> None:
+    many = np.random.default_rng(4).normal(size=(80, 1, 2, 2)).astype(np.float32)
+    assert len(observe(conv_net, TENSORS, batched(many, 7), target).kept) == KEPT
+    monkeypatch.setattr("deploypipe.quantize.observe.KEPT_BYTES", 20 * many[0].nbytes)
+    one = observe(conv_net, TENSORS, batched(many, 7), target).kept
+    two = observe(conv_net, TENSORS, batched(many[::-1], 1), target).kept
+    assert len(one) == 20
+    np.testing.assert_array_equal([p["x"] for p in one], [p["x"] for p in two])
+    monkeypatch.setattr("deploypipe.quantize.observe.KEPT_BYTES", 0)
+    assert len(observe(conv_net, TENSORS, batched(many, 7), target).kept) == PROBES
+
+
+def test_of_a_batch_no_more_is_held_than_the_samples_that_are_kept(conv_net, target) -> None:
+    kept = observe(conv_net, TENSORS, batched(SAMPLES, 23), target).kept
+    assert all(one["x"].base is None for one in kept)
 
 
 def test_the_float_values_are_counted(conv_net, target) -> None:
@@ -139,7 +156,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(any_size_net, target) -
         return most
 
     peak(1)
-    assert peak(200) < 1.3 * peak(40)
+    assert peak(4 * KEPT) < 1.3 * peak(KEPT)
 
 
 def test_samples_that_are_all_one_number_are_refused(any_size_net, target) -> None:

@@ -8,6 +8,7 @@ import pytest
 from deploypipe.core.errors import UserError
 from deploypipe.graph.files import to_bytes
 from deploypipe.quantize import CALIBRATORS, quantize_model
+from deploypipe.quantize.signal import outputs_of, sqnr_db
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(40, 1, 2, 2)).astype(np.float32)
@@ -147,3 +148,31 @@ def test_custom_ops_initializers_as_inputs_and_subgraphs_stay_float_and_are_told
     assert [unit.name for unit in units] == ["first"]
     assert kept["strange"] == "it has no 8-bit kernel"
     assert "subgraph" in kept["inner"]
+
+
+def test_outputs_keep_the_signal_that_was_asked_for(conv_net, quantize, target) -> None:
+    def kept(done) -> float:
+        feeds = [{"x": X[i : i + 1]} for i in range(40)]
+        expected, given = outputs_of([conv_net, done.model], feeds, target)
+        return sqnr_db(expected, given)
+
+    plain = quantize(conv_net, X)
+    better = quantize(conv_net, X, least_sqnr=kept(plain) + 2)
+    assert 0 < len(better.plan.units) < len(plain.plan.units)
+    assert kept(better) > kept(plain) + 1
+    assert any("of the noise, and" in told for told in better.refusals)
+    assert quantize(conv_net, X, least_sqnr=10).plan.units == plain.plan.units
+
+
+def test_what_cannot_be_kept_in_8_bits_stays_float(conv_net, quantize) -> None:
+    done = quantize(conv_net, X, least_sqnr=200)
+    assert not done.modified and done.model is not conv_net
+    assert "keep 200 dB" in done.refusals[0]
+
+
+def test_the_diagnosis_is_told_if_asked_for(conv_net, quantize) -> None:
+    notes = json.loads(json.dumps(quantize(conv_net, X, diagnosis=True).notes, allow_nan=False))
+    found = notes["diagnosis"]
+    assert set(found["units"]) == {"conv", "pool", "flat", "head"}
+    assert len(found["causes"]) <= 3 and found["output_db"] > 20
+    assert "diagnosis" not in quantize(conv_net, X).notes

@@ -26,6 +26,12 @@ def test_the_table_and_every_check_are_there(report: dict[str, Any]) -> None:
         assert safe(check["why"]) in text
 
 
+def test_what_each_step_gave_is_folded_below(report: dict[str, Any]) -> None:
+    text = render_markdown(report)
+    last = "| quantize | 101 kB, 3.5x smaller | 0.742 ms, 1.49x faster (1.44x to 1.54x) |"
+    assert last in text and text.index("<details>") < text.index(last)
+
+
 def test_the_confidence_of_the_accuracy_is_one_sided(report: dict[str, Any]) -> None:
     text = render_markdown(report)
     assert "at each end at 95 % one-sided confidence" in text

@@ -127,3 +127,9 @@ def test_a_long_text_is_cut_to_its_limit() -> None:
 def test_a_moment_is_readable_and_other_text_is_left_alone() -> None:
     assert words.moment("2026-03-14T15:09:26+00:00") == "2026-03-14 15:09 UTC"
     assert words.moment("yesterday") == "yesterday"
+
+
+def test_a_confidence_is_never_rounded_to_certainty() -> None:
+    assert words.confidence(0.99667) == " at 99.7 % confidence"
+    assert words.confidence(0.95, one_sided=True) == " at 95 % one-sided confidence"
+    assert words.confidence(None) == ""

@@ -16,8 +16,10 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+import channel_big  # noqa: E402
 import channel_table  # noqa: E402
 import dead_channels  # noqa: E402
+import more_models  # noqa: E402
 
 from deploypipe.graph.channels.dataflow import Dataflow  # noqa: E402
 from deploypipe.graph.constants import constant_of  # noqa: E402
@@ -244,3 +246,24 @@ def test_a_job_tells_its_seconds_and_memory(tmp_path):
     assert 0 < told["pass_seconds"] <= told["seconds"]
     assert told["peak_bytes"] > 1e6
     assert dead_channels.count_weights(ir.load(after)) == 6 * 27 + 5 * 6 * 9
+
+
+def test_the_chain_of_external_data_is_what_is_counted(tmp_path):
+    facts = channel_big.run_big(tmp_path, layers=2, width=64)
+    assert "reason" not in facts, facts
+    assert facts["file_bytes"] > 4 * (2 * 64 * 64 + 2 * 256 * 64)
+    assert facts["share_percent"] == pytest.approx(100, abs=12)  # names and nodes weigh here
+    assert facts["peak_bytes"] > 1e6
+    before = onnx.load(tmp_path / "in" / "before.onnx")
+    assert [len(one.dims) for one in before.graph.initializer[:2]] == [2, 1]
+
+
+def test_the_models_that_torchvision_lacks_have_names_of_their_own():
+    assert len(set(more_models.NAMES)) == len(more_models.NAMES) > 30
+
+
+def test_a_file_above_2_gb_is_told_in_a_sentence():
+    big = {**facts(share_percent=99.99, error=1e-7, peak_bytes=5e9), "file_bytes": 2.5e9}
+    text = channel_table.table(rows({channel_table.BIG: {"deploypipe": {**big, "layers": 11}}}))
+    assert "2.50 GB with external data" in text
+    assert "5.00 GB of memory (2.0x)" in text

@@ -42,7 +42,7 @@ def test_the_bound_of_a_share_is_clopper_and_pearson_s(bench, count, of):
 
 def test_both_ways_are_counted_for_every_experiment(bench):
     decided = [
-        bench.Decided("same", i, answer, 2.0 + i, 1.0, 5, naive, 0.1)
+        bench.Decided("same", i, answer, 2.0 + i, 1.0, 5, 0.3, naive, 0.1)
         for i, (answer, naive) in enumerate(
             [("not slower", 1.0), ("undecided", 1.2), ("not slower", 0.9), ("slower", 1.04)]
         )
@@ -53,6 +53,28 @@ def test_both_ways_are_counted_for_every_experiment(bench):
     assert found["deploypipe", "seconds_most"] == 5.0
     assert found["naive", "slower"] == 1
     assert {row["experiment"] for row in bench.rows(decided, [])} == {"same"}
+
+
+def test_the_table_tells_both_ways_and_equal_models_together(bench):
+    def some(name, answers, naive, ms=0.3):
+        return [
+            bench.Decided(name, i, a, 3.0, 1.0, 5, ms, naive, 0.1) for i, a in enumerate(answers)
+        ]
+
+    calm = some("same", ["not slower"] * 9 + ["undecided"], 1.01)
+    busy = some("same, busy neighbour", ["not slower"] * 9 + ["slower"], 1.2)
+    slower = some("slower", ["slower"] * 9 + ["undecided"], 1.0)
+    facts = [bench.row("slower", "long measurement", "ratio", 1.081, 0.0)]
+    lines = bench.table(bench.rows(calm + busy + slower, facts)).splitlines()
+    assert lines[2].startswith(
+        "| its copy (0.3 ms) | 10 | 0 (0.0%), at most 25.9% | 10.0% | 3.0, 3.0"
+    )
+    assert lines[3].endswith("| 100.0% |")
+    assert lines[4].startswith("| its copy, both | 20 | 1 (5.0%), at most 21.6% | 5.0% |")
+    assert lines[4].endswith("| 50.0% |")
+    assert lines[5].startswith(
+        "| 8.1% more work (0.3 ms) | 10 | 9 (90.0%), at least 60.6% | 10.0% |"
+    )
 
 
 def test_the_neighbour_is_gone_afterwards(bench):

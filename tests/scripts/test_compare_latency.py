@@ -1,4 +1,4 @@
-"""The answer is the exit code, so an error must have one of its own."""
+"""What stands wrong in a user's words is one paragraph and an exit code of its own."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "compare_latency.py"
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-def test_a_missing_file_is_not_taken_for_a_slower_model(tmp_path):
-    words = [sys.executable, str(SCRIPT), "none.onnx", "none.onnx"]
+@pytest.mark.parametrize(
+    ("script", "words", "told"),
+    [
+        ("compare_latency", ["none.onnx", "none.onnx"], "none.onnx: no such model file"),
+        ("export_model", ["none.py:net", "out.onnx"], "no such file"),
+        (
+            "package_for_edge",
+            ["none.onnx", "out.tar", "--data", "digitz"],
+            "unknown source 'digitz'",
+        ),
+    ],
+)
+def test_a_mistake_is_not_taken_for_a_verdict(tmp_path, script, words, told):
+    words = [sys.executable, str(SCRIPTS / f"{script}.py"), *words]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "none.onnx: no such model file" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1

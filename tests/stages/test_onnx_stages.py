@@ -91,6 +91,10 @@ def answers(artifact, desk):
             "s.optimize.also[0].drop-dead-channels: round_to must not be negative, got -1",
         ),
         ({"quantize": {"samples": 0}}, "s.quantize: samples and batch must be at least 1"),
+        (
+            {"quantize": {"corrections": ["bais"]}},
+            "s.quantize.corrections[0]: unknown correction 'bais'",
+        ),
         ({"quantize": {"calibrator": 3}}, "s.quantize.calibrator: expected the name of a calib"),
         ({"validate": {"rounds": 2}}, "s.validate: batch must be at least 1, rounds at least 3"),
         ({"validate": {"samples": 0}}, "s.validate: samples must be at least 1, got 0"),

@@ -17,12 +17,14 @@ from deploypipe.compress.training import accuracy
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import digest_tree
+from deploypipe.data import open_samples
 from deploypipe.graph.files import load, save
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.stages import STAGES
 from deploypipe.stages._torch_source import TorchSource
 from deploypipe.stages.distill import Distill
 from deploypipe.stages.export import Export
+from deploypipe.stages.optimize import Optimize
 from deploypipe.stages.prune import Prune
 from deploypipe.stages.train import Train
 
@@ -95,6 +97,7 @@ def test_labels_beyond_the_classes_are_told_before_any_work(net_file, net_data):
         ({"prune": {"amount": 1}}, "steps[0].prune: amount must be in (0, 1), got 1"),
         ({"prune": {"floor": 2}}, "steps[0].prune: floor must be in [0, 1], got 2"),
         ({"prune": {"round_to": 0}}, "steps[0].prune: round_to must be at least 1, got 0"),
+        ({"prune": {"narrow": -1}}, "steps[0].prune: narrow must not be negative, got -1"),
         ({"prune": {"criterion": "l3"}}, "steps[0].prune.criterion: unknown criterion 'l3'"),
         (
             {"distill": {"loss": {"knowledge": {"weight": 2}}}},
@@ -185,6 +188,15 @@ def test_pruning_masks_whole_channels_and_tells_each_group(net_pruned, net_data)
     assert notes["accuracy"] == accuracy(model.module, net_data.split("validation"))
 
 
+def test_labels_that_are_no_classes_give_pruning_no_accuracy(
+    net_torch, net_samples, net_desk, tmp_path
+):
+    arrays = dict(np.load(net_samples))
+    np.savez(tmp_path / "other.npz", **{**arrays, "label": arrays["label"] * 1.5})
+    desk = net_desk(tmp_path / "artifact", data=open_samples(f"npz:{tmp_path / 'other.npz'}"))
+    assert Prune(round_to=2).run(net_torch, desk).notes["accuracy"] is None
+
+
 def test_a_model_without_prunable_channels_is_refused(net_desk, tmp_path):
     file = tmp_path / "m.py"
     file.write_text(
@@ -273,3 +285,18 @@ def test_masked_then_exported_then_cut_answers_as_the_masked_torch_model(
     )
     assert shapes == sorted([(outer, 3, 3, 3), (inner, outer, 3, 3), (outer, inner, 3, 3)])
     assert (4, outer) in {tuple(v.shape) for v in model.graph.initializers.values()}
+
+
+def test_a_branch_goes_as_a_whole_and_the_graph_is_rid_of_it(net_torch, net_desk, tmp_path):
+    pruned = Prune(amount=0.1, branches=1, round_to=2).run(net_torch, net_desk(tmp_path / "a"))
+    assert pruned.notes["changes"][0] == "branch of inner.weight: gone"
+    assert list(pruned.notes["branches"]) == ["inner.weight"]
+    exported = Export(batches=[2]).run(pruned, net_desk(tmp_path / "b"))
+    thin = Optimize().run(exported, net_desk(tmp_path / "c"))
+    ops = [node.op_type for node in load(thin.path).graph]
+    assert ops == ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
+
+
+def test_more_branches_than_there_are_are_refused(net_torch, net_desk, tmp_path):
+    with pytest.raises(UserError, match="2 residual branches were to go, the model has 1"):
+        Prune(branches=2).run(net_torch, net_desk(tmp_path))

@@ -183,3 +183,16 @@ def test_the_confidence_is_said_to_be_of_either_end(records):
     assert (told.confidence, told.drop.confidence) == (0.95, pytest.approx(0.9))
     section = told.to_json()
     assert (section["confidence"], section["one_sided"]) == (0.95, True)
+
+
+def test_a_metric_that_no_draw_moves_proves_no_more_than_no_flip_does(records):
+    metric = METRICS.build("mean-average-precision")
+    x = np.tile(X, (40, 1)) + np.arange(200, dtype=np.float32)[:, None] / 1e4
+    labels = np.tile(LABELS, 40)
+    reference = records(x=x, labels=labels, metric=metric)
+    candidate = records((2, 2, 2), x=x, labels=labels, metric=metric)  # other scores, same order
+    told = compare_accuracy(reference, candidate)
+    assert told.drop.value == 0
+    assert told.drop.high == -told.drop.low
+    assert told.drop.high > 1
+    assert told.provable_margin == told.drop.high

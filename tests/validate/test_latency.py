@@ -177,6 +177,7 @@ def test_several_models_are_timed_against_the_first():
     assert told["b"].ratio.value == pytest.approx(0.5)
     assert told["c"].to_json()["ratio"]["value"] == pytest.approx(0.25)
     assert told["c"].to_json()["latency_ms"]["p50"] == 1
+    assert told["a"].step_json() is None and told["c"].step_json()["value"] == pytest.approx(0.5)
 
 
 def test_one_model_can_be_timed_alone():

@@ -288,8 +288,7 @@ def test_quality_is_the_metric_with_more_for_better(run, samples):
     assert error(FLOAT) == 0 > error(rounded())
 
 
-def test_a_model_too_large_for_one_file_is_opened_from_disk(run, monkeypatch):
-    monkeypatch.setattr("deploypipe.validate.inside.LARGEST_FILE", 10)
+def test_a_model_in_memory_is_opened_as_it_is(run):
     with opened(FLOAT, run.target) as session:
         np.testing.assert_array_equal(session(FEEDS)["y"], run(FLOAT)["y"])
 

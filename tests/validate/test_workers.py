@@ -14,12 +14,14 @@ from deploypipe.runtime import TARGETS
 from deploypipe.validate.experiment import Plan
 from deploypipe.validate.file_experiment import experiment_on
 from deploypipe.validate.files import compare_file_latency
+from deploypipe.validate.first_look import crash_check, first_look
 from deploypipe.validate.fresh import Fresh, fresh_target
 from deploypipe.validate.judge_latency import speedup_check
 from deploypipe.validate.looks import Looks
 from deploypipe.validate.workers import Crash, Workers
 
-SHORT = Plan(Looks((3,)), seconds=4.0, blocks=2)
+SHORT = Plan(Looks((2,)), seconds=4.0, blocks=2)
+"""Fresh processes, as few as there can be."""
 
 CODE = """
 import os, signal, time
@@ -36,6 +38,9 @@ def aborts():
         if run.calls > 5:
             os.kill(os.getpid(), signal.SIGSEGV)
     return run
+
+def aborts_at_once():
+    return lambda feed: os.abort()
 
 def raises():
     def run():
@@ -61,8 +66,23 @@ def folder(tmp_path, chain):
     return tmp_path
 
 
+@pytest.fixture
+def look(folder, cpu, samples):
+    def run(candidate, reference="short.onnx"):
+        x = np.ones((4, 64), np.float32)
+        given = samples(x, None, input="h0")
+        return first_look(folder / candidate, cpu, given, reference=folder / reference)
+
+    return run
+
+
 def code(folder, name):
     return f"{folder / 'made.py'}:{name}"
+
+
+def describe(model, target):
+    """What one fresh process says of a model."""
+    return Fresh({"reference": str(model)}, Workers(fresh_target(target))).signatures()
 
 
 def test_two_files_are_timed_in_fresh_processes(folder, cpu):
@@ -70,7 +90,8 @@ def test_two_files_are_timed_in_fresh_processes(folder, cpu):
     told = compare_file_latency(*names, cpu, batch=64, plan=SHORT, speedups=[1.5])
     assert told.fresh == "process"
     assert told.speedup.value > 2
-    assert (told.batch, len(told.rounds)) == (64, 3)
+    assert told.batch == 64
+    assert len(told.rounds) == len({one.starts["reference"].open_ms for one in told.rounds}) >= 2
     assert told.reference.environment["provider"] == "CPUExecutionProvider"
     assert told.reference.environment["spinning"] is False
     assert "cpu" in told.reference.environment["host"]
@@ -100,6 +121,23 @@ def test_a_model_that_kills_its_process_is_named_and_judged(folder, cpu, at, out
     assert speedup_check(caught.value, 1.0).outcome == outcome
 
 
+def test_a_candidate_is_looked_at_in_a_process_of_its_own(folder, look):
+    assert look("long.onnx") is None
+    crash = look("made.py:aborts_at_once")
+    assert (crash.label, crash_check(crash).outcome) == ("candidate", "FAIL")
+    assert "SIGABRT" in crash_check(crash).why
+
+
+def test_models_that_do_not_fit_are_told_before_anything_is_asked(folder, look, scaled):
+    (folder / "other.onnx").write_bytes(scaled())
+    with pytest.raises(UserError, match="the two models do not take and give the same"):
+        look("other.onnx")
+
+
+def test_a_reference_that_crashes_leaves_it_undecided():
+    assert crash_check(Crash("reference", "was killed", "")).outcome == "UNDECIDED"
+
+
 def test_the_last_words_of_a_process_are_told(folder, cpu):
     with pytest.raises(Crash, match="ended with exit code 1; its last words: .*out of luck"):
         compare_file_latency(code(folder, "steady"), code(folder, "raises"), cpu, plan=SHORT)
@@ -125,15 +163,15 @@ def test_a_process_that_never_ends_is_ended(folder, cpu):
 )  # fmt: skip
 def test_code_that_builds_nothing_is_a_mistake_not_a_crash(folder, cpu, name, message):
     with pytest.raises(UserError, match=message):
-        compare_file_latency(code(folder, "steady"), code(folder, name), cpu, plan=SHORT)
+        describe(code(folder, name), cpu)
 
 
 def test_what_is_wrong_with_a_file_comes_back_as_the_user_s_error(folder, cpu):
     (folder / "broken.onnx").write_bytes(b"no model")
     with pytest.raises(UserError, match=r"broken\.onnx: ONNX Runtime .* cannot load this model"):
-        compare_file_latency(folder / "short.onnx", folder / "broken.onnx", cpu, plan=SHORT)
+        describe(folder / "broken.onnx", cpu)
     with pytest.raises(UserError, match="there is no such model file"):
-        compare_file_latency(folder / "short.onnx", folder / "none.onnx", cpu, plan=SHORT)
+        describe(folder / "none.onnx", cpu)
 
 
 def test_a_missing_target_is_told_as_here(folder):
@@ -141,13 +179,13 @@ def test_a_missing_target_is_told_as_here(folder):
     if target.missing() is None:
         pytest.skip("there is a GPU")
     with pytest.raises(EnvironmentLacks):
-        compare_file_latency(folder / "short.onnx", folder / "long.onnx", target, plan=SHORT)
+        describe(folder / "short.onnx", target)
 
 
 def test_a_file_called_like_a_module_of_python_is_not_imported(folder, cpu, monkeypatch):
     (folder / "json.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(folder)
-    told = Fresh({"reference": "short.onnx"}, Workers(fresh_target(cpu))).signatures()
+    told = describe("short.onnx", cpu)
     assert [spec.name for spec in told["reference"].inputs] == ["h0"]
 
 

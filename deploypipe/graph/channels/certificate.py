@@ -10,8 +10,10 @@ import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Axis, Index
 from deploypipe.graph.channels.dataflow import Dataflow
+from deploypipe.graph.channels.quantized import is_dequantized
 from deploypipe.graph.channels.removal import Merge, Removal
 from deploypipe.graph.channels.rule import Joint, Kept
+from deploypipe.graph.channels.sharing import Copies
 from deploypipe.graph.channels.shuffle import Shuffle
 from deploypipe.graph.constants import is_constant
 
@@ -20,12 +22,13 @@ Json = dict[str, Any]
 FORMAT, VERSION = "deploypipe-channels", 1
 
 
-def certificate(flow: Dataflow, removal: Removal, shared: Mapping[ir.Value, Any]) -> Json:
+def certificate(flow: Dataflow, removal: Removal, shared: Copies) -> Json:
     """Every removed cell with its reason, before anything is cut.
 
-    ``shared`` are initializers whose readers lost different cells, perhaps: they carry no entry of
-    their own, for which of the copies keeps the name is nobody's business.
+    ``shared`` are initializers whose readers lost different cells, perhaps: neither they nor their
+    copies carry an entry, for which of them keeps the name is nobody's business.
     """
+    hidden = {*shared, *(copy for copies in shared.values() for copy in copies)}
     owners = _owners(flow, removal)
     return {
         "format": FORMAT,
@@ -33,7 +36,7 @@ def certificate(flow: Dataflow, removal: Removal, shared: Mapping[ir.Value, Any]
         "removed": [
             _entry(flow, axis, index, owners)
             for axis, index in removal.indices.items()
-            if axis[0] not in shared
+            if axis[0] not in hidden
         ],
         "unread": [
             {"tensor": value.name, "axis": axis, "index": index.tolist()}
@@ -63,7 +66,7 @@ def _owners(flow: Dataflow, removal: Removal) -> dict[int, list[Any]]:
     """Class number -> one computed cell of it."""
     found: dict[int, list[Any]] = {}
     for (value, axis), index in removal.indices.items():
-        if not is_constant(value):
+        if not _is_weight(value):
             for place, label in zip(
                 index, flow.classes[flow.cells.ids((value, axis))[index]], strict=True
             ):
@@ -73,7 +76,7 @@ def _owners(flow: Dataflow, removal: Removal) -> dict[int, list[Any]]:
 
 def _entry(flow: Dataflow, axis: Axis, index: Index, owners: Mapping[int, list[Any]]) -> Json:
     value, number = axis
-    weight = is_constant(value)
+    weight = _is_weight(value)
     cells = [
         _cut(flow, axis, int(place), owners) if weight else _cell(flow, axis, int(place), index)
         for place in index
@@ -81,6 +84,10 @@ def _entry(flow: Dataflow, axis: Axis, index: Index, owners: Mapping[int, list[A
     kind = "weight" if weight else "activation"
     size = flow.cells.size[axis]
     return {"tensor": value.name, "axis": number, "size": size, "kind": kind, "cells": cells}
+
+
+def _is_weight(value: ir.Value) -> bool:
+    return is_constant(value) or is_dequantized(value)
 
 
 def _cut(flow: Dataflow, axis: Axis, place: int, owners: Mapping[int, list[Any]]) -> Json:
@@ -138,7 +145,7 @@ def _origin(flow: Dataflow, node: ir.Node, axis: Axis, place: int) -> list[list[
     return [
         [tie.left[0].name, tie.left[1], int(index)]
         for tie in rule.all_ties
-        if tie.right == axis and not is_constant(tie.left[0])
+        if tie.right == axis and not _is_weight(tie.left[0])
         for index in tie.left_index[tie.right_index == place]
         if not np.isnan(flow.values.of(*tie.left)[index])
     ]

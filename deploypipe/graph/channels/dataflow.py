@@ -10,7 +10,16 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Axis, Cells, Limit, Tie, cells_on, rank
-from deploypipe.graph.channels.rule import Absorb, Needs, Rule, Sink, Values, rule_of
+from deploypipe.graph.channels.quantized import is_dequantized
+from deploypipe.graph.channels.rule import (
+    Absorb,
+    Needs,
+    Rule,
+    Sink,
+    Values,
+    rule_of,
+    slice_constants,
+)
 from deploypipe.graph.channels.shuffle import Shuffle, find_shuffles
 from deploypipe.graph.constants import constant_of, is_constant
 
@@ -119,8 +128,12 @@ class Dataflow:
 
     @cached_property
     def activations(self) -> list[Axis]:
-        """All axes of tensors that are computed."""
-        return [axis for axis in self.cells.first if not is_constant(axis[0])]
+        """All axes of tensors that are computed, other than weights behind DequantizeLinear."""
+        return [
+            axis
+            for axis in self.cells.first
+            if not is_constant(axis[0]) and not is_dequantized(axis[0])
+        ]
 
     @cached_property
     def sinks(self) -> list[tuple[Rule, Sink]]:
@@ -257,11 +270,24 @@ def _obstacle(node: ir.Node, rule: Rule | None) -> str | None:
         return "has a second output that is used"
     if any(rank(value) is None for value in (rule.x, rule.y)):
         return "has a tensor of unknown rank"
-    # Zero times infinity is not zero, so no rule holds for such weights.
+    # Zero times infinity is not zero, so no rule holds for such weights; a mask is only added.
     weights = (constant_of(value) for value in node.inputs if value and value.dtype in _FLOATS)
-    if any(array is not None and not np.isfinite(array.sum()) for array in weights):
+    if any(a is not None and not (_finite(a) or _masks(node, a)) for a in weights):
         return "has weights that are not finite"
     return rule.refusal()
+
+
+def _finite(array: np.ndarray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()  # takes no memory; of large numbers it overflows
+    return bool(np.isfinite(total)) or bool(np.isfinite(array).all())
+
+
+def _masks(node: ir.Node, array: np.ndarray) -> bool:
+    """Whether infinities are only added, and fill no slice, so that no channel becomes one."""
+    if node.op_type != "Add" or not array.ndim or np.isnan(array).any():
+        return False
+    return not any(np.isinf(slice_constants(array, axis)).any() for axis in range(array.ndim))
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:

@@ -270,5 +270,5 @@ def _slice(removal: Removal, empty: set[ir.Value]) -> None:
             index = removal.indices.get((value, axis))
             if index is not None:
                 array = np.delete(array, index, axis)
-        value.const_value = ir.tensor(array, name=value.name)
+        value.const_value = ir.tensor(np.ascontiguousarray(array), name=value.name)
         value.shape = ir.Shape(array.shape)

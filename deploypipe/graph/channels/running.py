@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from deploypipe.graph.channels.proof.kernels import kernel_of
+from deploypipe.graph.channels.proof.reference import OLDEST
 from deploypipe.graph.constants import constant_of
 
 
@@ -65,6 +66,7 @@ def _alone(node: ir.Node) -> tuple[bytes, bytes]:
     ]
     graph = onnx.helper.make_graph([copied], "alone", typed, [onnx.ValueInfoProto(name="out")])
     version = node.version or (node.graph.opset_imports.get("", 21) if node.graph else 21)
+    version = max(version, OLDEST.get(node.op_type, 1))
     opset = onnx.helper.make_opsetid(node.domain, version)
     return graph.SerializeToString(), opset.SerializeToString()
 

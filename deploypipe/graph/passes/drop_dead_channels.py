@@ -11,10 +11,14 @@ sums; every removal is tested in float64 and in whole numbers, and comes with a 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
-from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import (
+    InlinePass,
+    LiftConstantsToInitializersPass,
+    RemoveUnusedNodesPass,
+)
 
 from deploypipe.graph import Evidence, GraphPass, Outcome
 from deploypipe.graph.channels.certificate import certificate
@@ -28,25 +32,44 @@ from deploypipe.graph.channels.sharing import part, unite
 from deploypipe.graph.files import weight_bytes
 from deploypipe.graph.shapes import infer_shapes
 
+Test = Callable[[ir.Model, ir.Model], Sequence[Finding]]
+"""A test of a removal: the model before and after it -> what was found."""
+
 
 @dataclass(frozen=True)
 class DropDeadChannels(GraphPass):
     """Remove channels that are constant or that nothing reads; keep blocks of ``round_to`` full.
 
     ``round_to`` 0 is the target's block where a target is known, else 1.  ``prove`` tests every
-    removal on further copies of the model.
+    removal on further copies of the model.  Functions are inlined where something goes.
     """
 
     round_to: int = 0
     prove: bool = True
+    test: Test | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.round_to < 0:
             raise ValueError(f"round_to must not be negative, got {self.round_to}")
 
+    def tested(self, test: Test) -> DropDeadChannels:
+        """The same pass with one more test in the proof: that on the target, say."""
+        other = replace(self)
+        object.__setattr__(other, "test", test)
+        return other
+
     def call(self, model: ir.Model) -> Outcome:
+        given = model.clone() if model.functions else None
+        InlinePass()(model)
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         infer_shapes(model)
+        outcome = self._call(model)
+        if given is not None and not outcome.modified:
+            model.graph = given.graph
+            model.functions.update(given.functions)
+        return outcome
+
+    def _call(self, model: ir.Model) -> Outcome:
         first, ambiguous = self._proven(model, inner=False)
         if not ambiguous:
             return first
@@ -64,10 +87,10 @@ class DropDeadChannels(GraphPass):
         """Cut; what the proof refutes is put back, and told."""
         before = model.clone()
         outcome, ambiguous = self._cut(model, inner)
-        findings = self._findings(before, model, inner) if outcome.modified and self.prove else []
-        if any(finding.ok is False for finding in findings):
+        findings = self._findings(before, model, inner) if outcome.modified else []
+        if refuted(findings):
             model.graph = before.clone().graph
-            outcome = self._without_culprits(before, model, inner, findings)
+            outcome, findings = self._without_culprits(before, model, inner, findings)
         infer_shapes(model)
         for evidence in outcome.evidence:
             evidence.certificate["proof"] = [told(finding) for finding in findings]
@@ -77,29 +100,36 @@ class DropDeadChannels(GraphPass):
     def _findings(
         self, before: ir.Model, after: ir.Model, inner: bool, frozen: Collection[int] = ()
     ) -> list[Finding]:
-        return prove(before, after, lambda model: self._cut(model, inner, frozen))
+        found: list[Finding] = []
+        if self.prove:
+            found += prove(before, after, lambda model: self._cut(model, inner, frozen))
+        if self.test is not None and not refuted(found):
+            found += self.test(before, after)
+        return found
 
     def _without_culprits(
         self, before: ir.Model, model: ir.Model, inner: bool, findings: Sequence[Finding]
-    ) -> Outcome:
+    ) -> tuple[Outcome, list[Finding]]:
         """Cut all but the groups that the proof refutes; nothing, if that is not enough."""
         names = [group.name for group in groups_of(Dataflow(before.clone().graph, inner=inner))]
 
+        def without(frozen: Collection[int], after: ir.Model) -> tuple[Outcome, list[Finding]]:
+            outcome, _ = self._cut(after, inner, frozen)
+            found = self._findings(before, after, inner, frozen) if outcome.modified else []
+            return outcome, found
+
         def fails(chosen: Collection[int]) -> bool:
-            frozen = set(range(len(names))) - set(chosen)
-            after = before.clone()
-            self._cut(after, inner, frozen)
-            told = self._findings(before, after, inner, frozen)
-            return any(finding.ok is False for finding in told)
+            return refuted(without(set(range(len(names))) - set(chosen), before.clone())[1])
 
         bad = find_culprits(range(len(names)), fails)
         why = next(finding.why for finding in findings if finding.ok is False)
         refusals = [f"{names[one]}: stays, for without it {why}; please report" for one in bad]
-        if fails(set(range(len(names))) - set(bad)):
-            return Outcome(model, False, [], [*refusals, "all dead channels stay"])
-        outcome, _ = self._cut(model, inner, bad)
+        outcome, left = without(bad, model)
+        if refuted(left):
+            model.graph = before.clone().graph
+            return Outcome(model, False, [], [*refusals, "all dead channels stay"]), []
         outcome.refusals += refusals
-        return outcome
+        return outcome, left
 
     def _cut(
         self, model: ir.Model, inner: bool, frozen: Collection[int] = ()
@@ -138,6 +168,11 @@ class DropDeadChannels(GraphPass):
         evidence = [Evidence(before, model, claims)]
         outcome = Outcome(model, True, told, removal.refusals, evidence)
         return outcome, flow.ambiguous, torn
+
+
+def refuted(findings: Sequence[Finding]) -> bool:
+    """Whether some test says no."""
+    return any(finding.ok is False for finding in findings)
 
 
 def find_culprits(chosen: Sequence[int], fails: Callable[[Collection[int]], bool]) -> list[int]:

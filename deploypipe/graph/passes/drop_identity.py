@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from deploypipe.graph import GraphPass, Outcome
-from deploypipe.graph.constants import constant_of, input_of
+from deploypipe.graph.constants import constant_of, input_of, is_constant
 from deploypipe.graph.shapes import shaped_values
 
 Shape = tuple[int | str | None, ...]
@@ -24,9 +24,9 @@ class DropIdentity(GraphPass):
 
         x -> Reshape(to the shape that x has) -> y -> f        becomes        x -> f
 
-    The others are Cast, Concat, Expand, Flatten, Pad, Reshape, Slice and Transpose, where types,
-    shapes or constants prove it.  A graph's inputs and outputs keep their names; a node between the
-    two stays.
+    The others are Cast, Concat, Expand, Flatten, Pad, Reshape, Slice and Transpose, a sum with zeros
+    and the second of two Relus, where types, shapes or constants prove it.  A graph's inputs and
+    outputs keep their names; a node between the two stays.
     """
 
     def call(self, model: ir.Model) -> Outcome:
@@ -50,7 +50,7 @@ class DropIdentity(GraphPass):
 
 def _bypass(node: ir.Node) -> bool:
     """Let the node's input stand for its output; False if a name of the interface forbids it."""
-    source, out, graph = node.inputs[0], node.outputs[0], node.graph
+    source, out, graph = _handed(node), node.outputs[0], node.graph
     if source is None or graph is None:
         return False
     if not out.is_graph_output():
@@ -67,6 +67,12 @@ def _bypass(node: ir.Node) -> bool:
     return True
 
 
+def _handed(node: ir.Node) -> ir.Value | None:
+    """The input that the output is equal to."""
+    turned = node.op_type == "Add" and is_constant(node.inputs[0])
+    return node.inputs[1] if turned else node.inputs[0]
+
+
 def _always(_node: ir.Node, _: Values) -> bool:
     return True
 
@@ -75,6 +81,20 @@ def _dropout(node: ir.Node, _: Values) -> bool:
     mode = input_of(node, 2)
     training = constant_of(mode)
     return mode is None or (training is not None and not training.any())
+
+
+def _sum(node: ir.Node, values: Values) -> bool:
+    """A sum with zeros that do not stretch the other operand (-0.0 becomes 0.0, an equal number)."""
+    handed = _handed(node)
+    other = node.inputs[1] if handed is node.inputs[0] else node.inputs[0]
+    array = constant_of(other)
+    before, after = _shape_of(handed, values), _shape_of(node.outputs[0], values)
+    return array is not None and not array.any() and before is not None and before == after
+
+
+def _relu(node: ir.Node, _: Values) -> bool:
+    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return producer is not None and producer.op_type == "Relu" and producer.domain == ""
 
 
 def _cast(node: ir.Node, values: Values) -> bool:
@@ -145,6 +165,7 @@ def _past(end: int, axis: int, shape: Shape | None) -> bool:
 
 
 _PROOFS: dict[str, Callable[[ir.Node, Values], bool]] = {
+    "Add": _sum,
     "Cast": _cast,
     "Concat": _concat,
     "Dropout": _dropout,
@@ -152,6 +173,7 @@ _PROOFS: dict[str, Callable[[ir.Node, Values], bool]] = {
     "Flatten": _same_shape,
     "Identity": _always,
     "Pad": _pad,
+    "Relu": _relu,
     "Reshape": _same_shape,
     "Slice": _slice,
     "Transpose": _transpose,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
-from deploypipe.validate import Estimator, Metric, one_by_one
+from deploypipe.validate import Estimator, Metric
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,18 @@ class MeanAveragePrecision(Metric):
 
     def estimator(self, rows: np.ndarray) -> Estimator:
         parts = _unpacked(rows)
-        classes = np.unique(parts.true_class)
-        rankings = [_ranking(parts, one) for one in classes]
-        boxes = parts.boxes
+        rankings = [_ranking(parts, one) for one in np.unique(parts.true_class)]
 
-        def mean(counts: np.ndarray) -> float:
-            found = [_average_precision(ranking, counts, boxes) for ranking in rankings]
-            there = [value for value in found if value is not None]
-            return float(np.mean(there)) if there else float("nan")
+        def mean(counts: np.ndarray) -> np.ndarray:
+            if not rankings:
+                return np.full(len(counts), np.nan)
+            drawn = np.ascontiguousarray(counts.T, np.float32)  # whole numbers, exact to 2**24
+            found = np.stack([_average_precision(one, drawn, parts.boxes) for one in rankings])
+            there = np.isfinite(found)
+            with np.errstate(invalid="ignore"):  # nothing true was drawn
+                return np.asarray(np.where(there, found, 0).sum(axis=0) / there.sum(axis=0))
 
-        return one_by_one(mean)
+        return mean
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,17 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """One class: its lines by falling score; ``last`` marks the last line of equal scores."""
+    """One class: the samples of its lines by falling score, cut into spans.
+
+    Recall grows only where there is a hit, so that precision is asked for at the ends of those runs
+    of equal scores that hold one: a span goes from one such end to the next.  ``starts`` and
+    ``hit_starts`` are where spans begin among the lines and among the hits.
+    """
 
     sample: np.ndarray
-    hit: np.ndarray
-    last: np.ndarray
+    starts: np.ndarray
+    hit_sample: np.ndarray
+    hit_starts: np.ndarray
     true_sample: np.ndarray
 
 
@@ -150,21 +159,42 @@ def _ranking(table: _Table, label: float) -> _Ranking:
     score = np.nan_to_num(table.score[lines], nan=-np.inf)  # no score: the last of all
     order = np.argsort(-score, kind="stable")
     lines, score = lines[order], score[order]
-    last = np.append(score[1:] != score[:-1], True)[: len(score)]
-    true_sample = table.true_sample[table.true_class == label]
-    return _Ranking(table.sample[lines], table.hit[lines], last, true_sample)
+    run = np.cumsum(np.append(0.0, score[1:] != score[:-1])[: len(score)])
+    hits = np.flatnonzero(table.hit[lines])
+    ends = np.searchsorted(run, np.unique(run[hits]), side="right")
+    return _Ranking(
+        sample=table.sample[lines[: ends[-1] if len(ends) else 0]],
+        starts=np.append(0, ends)[:-1],
+        hit_sample=table.sample[lines[hits]],
+        hit_starts=np.unique(run[hits], return_index=True)[1],
+        true_sample=table.true_sample[table.true_class == label],
+    )
 
 
-def _average_precision(ranking: _Ranking, counts: np.ndarray, boxes: bool) -> float | None:
-    """None where nothing of the class was drawn."""
-    wanted = counts[ranking.true_sample].sum()
-    if wanted == 0:
-        return None
-    weight = counts[ranking.sample]
-    hits = np.cumsum(weight * ranking.hit)[ranking.last]
-    given = np.cumsum(weight)[ranking.last]
-    precision = hits / np.maximum(given, 1)
+def _average_precision(ranking: _Ranking, counts: np.ndarray, boxes: bool) -> np.ndarray:
+    """[B] for counts [N, B]; NaN where nothing of the class was drawn."""
+    wanted = counts.take(ranking.true_sample, axis=0).sum(axis=0, dtype=np.float64)
+    hits = _sums(counts, ranking.hit_sample, ranking.hit_starts)
+    given = _running(_sums(counts, ranking.sample, ranking.starts))
+    precision = _running(hits.copy()) / np.maximum(given, 1)
     if boxes:
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-    steps = np.diff(hits / wanted, prepend=0.0)
-    return float((precision * steps).sum())
+        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    with np.errstate(invalid="ignore"):
+        return np.asarray((precision * hits).sum(axis=0) / wanted)
+
+
+def _sums(counts: np.ndarray, samples: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Counts [N, B] of ``samples``, summed from each of ``starts`` to the next, float64 [spans, B]."""
+    if len(starts) == len(samples):  # the common case for hits: no two have equal scores
+        return counts.take(samples, axis=0).astype(np.float64)
+    found = np.empty((len(starts), counts.shape[1]))
+    for span, start, end in zip(found, starts, [*starts[1:], len(samples)], strict=True):
+        np.add.reduce(counts.take(samples[start:end], axis=0), axis=0, out=span)
+    return found
+
+
+def _running(rows: np.ndarray) -> np.ndarray:
+    """The rows summed up from the first on, in place; numpy's cumsum is slow along this axis."""
+    for before, row in pairwise(rows):
+        row += before
+    return rows

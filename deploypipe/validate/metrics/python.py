@@ -15,7 +15,7 @@ import numpy as np
 
 from deploypipe.core.errors import DeploypipeError, UserError, did_you_mean
 from deploypipe.core.local_imports import own_files
-from deploypipe.core.shelf import load_file
+from deploypipe.core.shelf import load_file, started
 from deploypipe.validate import Estimator, Metric, one_by_one
 from deploypipe.validate.metrics.top1 import predicted_classes
 
@@ -26,7 +26,8 @@ class Python(Metric):
 
     It returns a number for each sample, [N], whose mean is the metric; or with ``whole: true`` one
     number for all samples, and then each sample's outputs and labels are kept.  Both arguments are
-    arrays with one entry per sample.
+    arrays with one entry per sample.  A relative path starts at the recipe's folder, or, on the
+    command line, where that is called.
     """
 
     function: str
@@ -46,8 +47,7 @@ class Python(Metric):
         assert self._function is not None  # loaded now, so that a typo is told before any work
 
     def files(self) -> list[Path]:
-        place = Path(self.function.rpartition(":")[0]).expanduser()
-        return own_files(place) if place.suffix == ".py" else []
+        return own_files(self._file) if self._file.suffix == ".py" else []
 
     def score(self, outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         if self.whole:
@@ -91,9 +91,13 @@ class Python(Metric):
             ) from error
 
     @functools.cached_property
+    def _file(self) -> Path:
+        return started(self.function.rpartition(":")[0])
+
+    @functools.cached_property
     def _function(self) -> Callable[[np.ndarray, np.ndarray], Any]:
         place, _, name = self.function.rpartition(":")
-        module = _module(place, self.function)
+        module = _module(place, self._file, self.function)
         function = getattr(module, name, None)
         if not callable(function):
             known = [key for key, value in vars(module).items() if callable(value)]
@@ -102,9 +106,9 @@ class Python(Metric):
         return function  # type: ignore[no-any-return]
 
 
-def _module(place: str, where: str) -> ModuleType:
+def _module(place: str, file: Path, where: str) -> ModuleType:
     if place.endswith(".py") or "/" in place:
-        return load_file(Path(place).expanduser().absolute(), where)
+        return load_file(file, where)
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:

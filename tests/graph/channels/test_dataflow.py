@@ -125,3 +125,40 @@ def test_a_split_axis_is_read_in_two_ways(parse, inner, axis):
     assert flow.ambiguous
     pins = {number for value, number in flow.cells.pins if value.name == "h"}
     assert pins == {1, 2, 3} - {axis} or pins == {2, 3} - {axis}
+
+
+HEADS = """g (float[N,3,8] x) => (float[N,3,4] y) {
+    a = MatMul(x, wq)  q0 = Reshape(a, split)  q = Transpose <perm = [0,2,1,3]> (q0)
+    b = MatMul(x, wk)  k0 = Reshape(b, split)  k = Transpose <perm = [0,2,3,1]> (k0)
+    c = MatMul(x, wv)  v0 = Reshape(c, split)  v = Transpose <perm = [0,2,1,3]> (v0)
+    s = MatMul(q, k)  m = Add(s, mask)  p = Softmax <axis = -1> (m)
+    o = MatMul(p, v)  t = Transpose <perm = [0,2,1,3]> (o)  f = Reshape(t, join)
+    y = MatMul(f, wo) }"""
+
+
+def causal(number: float) -> np.ndarray:
+    """What the first two of three places may not see."""
+    return np.triu(np.full((1, 1, 3, 3), number, np.float32), 1)
+
+
+@pytest.mark.parametrize(
+    ("mask", "gone"),
+    [
+        (causal(-np.inf), {0: [4, 5, 6, 7]}),
+        (np.repeat(causal(np.finfo(np.float32).min), 2, 1), {0: [4, 5, 6, 7]}),
+        (causal(np.nan), None),
+        (np.full((1, 1, 3, 3), -np.inf, np.float32), None),
+    ],
+    ids=["infinite", "the largest number", "nan", "nothing else"],
+)
+def test_a_mask_of_infinities_is_only_added(cut, mask, gone):
+    rng = np.random.default_rng(0)
+    weights = {name: rng.standard_normal((8, 8)) for name in ("wq", "wk", "wv")}
+    weights["wv"][:, 4:] = 0
+    weights["wo"] = rng.standard_normal((8, 4))
+    arrays = {name: array.astype(np.float32) for name, array in weights.items()}
+    shapes = {"split": np.array([0, 0, 2, 4]), "join": np.array([0, 0, 8])}
+    with np.errstate(invalid="ignore"):
+        done = cut(HEADS, exact=False, ort=True, mask=mask, **arrays, **shapes)
+    assert done.gone.get("wo") == gone
+    assert ("wq" in done.gone) is (gone is not None)

@@ -81,3 +81,38 @@ def test_a_joint_of_one_axis_is_an_ordinary_vector(parse):
     known.set_joint(value, Joint((1,), np.array([1.0, np.nan, 2])))
     np.testing.assert_array_equal(known.of(value, 1), [1, np.nan, 2])
     assert not known.joint
+
+
+FUSED = """g (float[N,5,4] x) => (float[N,5,2] y) {{
+    a0 = MatMul(x, w)
+    a1 = Add(a0, b)
+    a2 = Reshape(a1, split)
+    a = Transpose <perm = [0, 2, 1, 3]> (a2)
+    {parts}
+    kt = Transpose <perm = [0, 1, 3, 2]> (k)
+    s = MatMul(q, kt)
+    p = Softmax(s)
+    o = MatMul(p, v)
+    ot = Transpose <perm = [0, 2, 1, 3]> (o)
+    m = Reshape(ot, merge)
+    y = MatMul(m, wo)}}"""
+SLICED = "\n".join(
+    f"{name} = Slice(a, at{k}, at{k + 1}, last)" for k, name in enumerate(("q", "k", "v"))
+)
+
+
+@pytest.mark.parametrize(
+    "parts", ["q, k, v = Split <axis = 3> (a, sizes)", SLICED], ids=["Split", "Slice"]
+)
+def test_a_head_of_one_fused_product_goes_with_its_constants(cut, parts):
+    """Each head has its queries, keys and values side by side, as in GPT-NeoX."""
+    w, b = ramp(4, 18) / 4, np.zeros(18, np.float32)
+    w[:, 15:], b[15:] = 0, [2, -1, 3]
+    more = {"split": np.array([0, 5, 2, 9]), "merge": np.array([0, 5, 6]), "wo": ramp(6, 2)}
+    if "Split" in parts:
+        more["sizes"] = np.array([3, 3, 3])
+    else:
+        more |= {f"at{k}": np.array([3 * k]) for k in range(4)} | {"last": np.array([3])}
+    done = cut(FUSED.format(parts=parts), exact=False, w=w, b=b, **more)
+    assert done.gone["w"] == {1: list(range(9, 18))}
+    assert done.gone["wo"] == {0: [3, 4, 5]}

@@ -19,6 +19,8 @@ DROPPED = {
     "Slice to the end": ("Slice(h, s, e, a)", {"s": ints([0]), "e": ints([2**62]), "a": ints([0])}),
     "Slice past the size": ("Slice(h, s, e, a)", {"s": ints([0]), "e": ints([3]), "a": ints([-1])}),
     "Expand to the same": ("Expand(h, s)", {"s": ints([1, 2, 3])}),
+    "Sum with zeros": ("Add(h, z)", {"z": np.zeros((2, 1), np.float32)}),
+    "Sum of zeros": ("Add(z, h)", {"z": np.zeros((1, 2, 3), np.float32)}),
 }
 
 KEPT = {
@@ -39,6 +41,10 @@ KEPT = {
         {"s": ints([0]), "e": ints([3]), "a": ints([2]), "t": ints([2])},
     ),
     "Expand": ("float[N,2,3]", "Expand(h, s)", {"s": ints([4, 2, 3])}),
+    "Sum with a one": ("float[N,2,3]", "Add(h, z)", {"z": np.eye(2, 3, dtype=np.float32)}),
+    "Sum with more zeros": (
+        "float[4,2,3]", "Add(h, z)", {"z": np.zeros((4, 2, 3), np.float32)},
+    ),
 }  # fmt: skip
 
 
@@ -112,3 +118,11 @@ def test_it_works_without_noted_types(parse, ops):
         node.outputs[0].type = node.outputs[0].type if node.outputs[0].is_graph_output() else None
     DropIdentity()(model)
     assert ops(model) == ["Neg", "Relu"]
+
+
+def test_the_second_of_two_relus_is_dropped(parse, ops, same):
+    text = "g (float[N,2] x) => (float[N,2] y) {h = Relu(x)\n k = Relu(h)\n y = Neg(k)}"
+    before, after = parse(text), parse(text)
+    assert DropIdentity()(after).modified
+    assert ops(after) == ["Relu", "Neg"]
+    same(before, after)

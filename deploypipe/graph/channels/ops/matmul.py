@@ -195,11 +195,11 @@ class Product(Rule):
     def _averages(self) -> bool:
         """Whether rows of the first tensor add up to one."""
         given = self.x.producer()
-        while given is not None and given.op_type in ("Identity", "Dropout"):
+        while given is not None and _keeps_rows(given):
             given = given.inputs[0].producer() if given.inputs[0] is not None else None
         if given is None or given.op_type != "Softmax" or self.node.op_type != "MatMul":
             return False
-        last = (rank(self.x) or 1) - 1
+        last = (rank(given.outputs[0]) or 1) - 1
         return integer(given, "axis", -1 if opset_of(given) >= 13 else 1) in (-1, last)
 
     def _unknown(self, out: Axis) -> bool:
@@ -230,6 +230,17 @@ class Einsum(Product):
     """An Einsum of two tensors without repeated letters or dots."""
 
     ops: ClassVar[frozenset[str]] = frozenset({"Einsum"})
+
+
+def _keeps_rows(node: ir.Node) -> bool:
+    """Whether each row of the first input is a row of the output, as it was."""
+    x, y = node.inputs[0] if node.inputs else None, node.outputs[0]
+    if node.op_type in ("Identity", "Dropout"):
+        return True
+    if node.op_type != "Reshape" or x is None or not rank(x) or not rank(y):
+        return False
+    sizes = [axis_size(one, (rank(one) or 1) - 1) for one in (x, y)]
+    return sizes[0] is not None and sizes[0] == sizes[1]
 
 
 def _letters(node: ir.Node) -> tuple[str, str, str] | None:

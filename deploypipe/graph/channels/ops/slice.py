@@ -10,7 +10,15 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Index, Tie, axis_size, rank
-from deploypipe.graph.channels.rule import Kept, Rule, constant_ints, ints, replace_nodes
+from deploypipe.graph.channels.rule import (
+    Joint,
+    Kept,
+    Rule,
+    Values,
+    constant_ints,
+    ints,
+    replace_nodes,
+)
 from deploypipe.graph.constants import add_initializer, free_name, input_of
 
 
@@ -29,6 +37,18 @@ class Slice(Rule):
                 yield Tie.same((self.x, axis), (self.y, axis))
         for axis, index in self.windows.items():
             yield Tie((self.x, axis), (self.y, axis), index, np.arange(len(index)))
+
+    def joint(self, known: Values) -> Joint | None:
+        """A window of what is known along several axes."""
+        given = known.joint.get(self.x)
+        cut = self._axes() or []
+        if given is None or any(k in given.axes and k not in self.windows for k in cut):
+            return None
+        array = given.array
+        for place, axis in enumerate(given.axes):
+            if axis in self.windows:
+                array = array.take(self.windows[axis], place)
+        return Joint(given.axes, array)
 
     @cached_property
     def windows(self) -> dict[int, Index]:

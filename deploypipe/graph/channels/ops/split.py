@@ -9,7 +9,15 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Tie, axis_size, rank
-from deploypipe.graph.channels.rule import Kept, Rule, every_axis, integer, replace_nodes
+from deploypipe.graph.channels.rule import (
+    Joint,
+    Kept,
+    Rule,
+    Values,
+    every_axis,
+    integer,
+    replace_nodes,
+)
 from deploypipe.graph.constants import add_initializer
 
 
@@ -36,6 +44,19 @@ class Split(Rule):
             places = np.arange(size)
             yield Tie((self.x, self.axis), (out, self.axis), places + offset, places)
             yield from every_axis(self.x, out, skip=self.axis)
+            offset += size
+
+    def values(self, known: Values) -> None:
+        super().values(known)
+        given, offset = known.joint.get(self.x), 0
+        if given is None:
+            return
+        for out in self.node.outputs:
+            size, array = axis_size(out, self.axis) or 0, given.array
+            if self.axis in given.axes:
+                window = np.arange(offset, offset + size)
+                array = array.take(window, given.axes.index(self.axis))
+            known.set_joint(out, Joint(given.axes, array))
             offset += size
 
     def rewrite(self, kept: Kept) -> None:

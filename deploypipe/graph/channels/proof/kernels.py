@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.proof.convolution import conv, conv_transpose
@@ -17,8 +18,18 @@ from deploypipe.graph.channels.proof.erf import erf_of, gelu
 from deploypipe.graph.channels.proof.norms import batch_normalization, group_normalization, lrn
 from deploypipe.graph.channels.proof.pooling import average_pool, max_pool
 from deploypipe.graph.channels.proof.resize import can_resize, resize
+from deploypipe.graph.channels.proof.wide import widened
 
 Kernel = Callable[..., Any]
+
+
+def gather_elements(node: ir.Node, x: Any, index: Any) -> Any:
+    """Along one axis, the element at the index of each place; others begin where ``x`` does."""
+    axis = node.attributes.get_int("axis", 0) % x.ndim
+    part = [slice(size) for size in index.shape]
+    part[axis] = slice(None)
+    return np.take_along_axis(widened(x[tuple(part)]), index, axis)
+
 
 _KERNELS: dict[str, Kernel] = {
     "AveragePool": average_pool,
@@ -26,6 +37,7 @@ _KERNELS: dict[str, Kernel] = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
     "Erf": erf_of,
+    "GatherElements": gather_elements,
     "Gelu": gelu,
     "Gemm": gemm,
     "GroupNormalization": group_normalization,

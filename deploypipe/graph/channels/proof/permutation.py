@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass
 
+from deploypipe.core.errors import UserError
 from deploypipe.graph.channels.cells import Axis, cells_on
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.groups import Group, groups_of
@@ -41,15 +42,19 @@ def as_deployed(
     """Whether ``after`` is as near to ``before`` as ``before`` is to itself with permuted channels.
 
     Not applicable where a permutation moves the outputs by more than half their digits: then no
-    tolerance would tell a wrong channel from rounding.
+    tolerance would tell a wrong channel from rounding.  A UserError of ``run`` on ``after`` refutes.
     """
     expected = run(before, feeds)
     eps = _eps(expected)
     noise = permutation_noise(before, run, feeds, draws, expected)
     limit = TIMES * noise + ROUNDINGS * eps
+    try:
+        given = run(after, feeds)
+    except UserError as error:
+        return Finding(NAME, float("inf"), limit, False, f"it does not run: {error.what}")
     if not noise <= np.sqrt(eps):
         return not_applicable(NAME, limit, f"a permutation moves the outputs by {noise:.1e}")
-    return judged(NAME, largest_error(expected, run(after, feeds)), limit, "outputs moved by")
+    return judged(NAME, largest_error(expected, given), limit, "outputs moved by")
 
 
 def permutation_noise(

@@ -49,6 +49,8 @@ _SINGLE = frozenset(
     }
 )
 """Ops that onnx.reference computes in float32, some of them silently."""
+OLDEST = {"DequantizeLinear": 19}
+"""Versions that onnx.reference begins with; an older one means the same there."""
 
 
 def run_alone(node: ir.Node, inputs: Sequence[Any], captured: Mapping[str, Any]) -> list[Any]:
@@ -88,7 +90,8 @@ def _model(node: ir.Node, feeds: Mapping[str, Any]) -> onnx.ModelProto:
     typed = [_typed(name, array) for name, array in feeds.items()]
     outputs = [onnx.ValueInfoProto(name=name) for name in copied.output if name]
     graph = onnx.helper.make_graph([copied], "alone", typed, outputs)
-    versions = node.graph.opset_imports if node.graph is not None else {}
+    versions = dict(node.graph.opset_imports) if node.graph is not None else {}
+    versions[node.domain] = max(versions.get(node.domain, 1), OLDEST.get(node.op_type, 1))
     opsets = [onnx.helper.make_opsetid(domain, number) for domain, number in versions.items()]
     return onnx.helper.make_model(graph, opset_imports=opsets)
 

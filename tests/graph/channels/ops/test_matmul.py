@@ -174,6 +174,15 @@ def test_what_does_nothing_may_lie_behind_the_softmax(cut, between):
     assert done.gone["wv"] == {1: [1]}
 
 
+def test_rows_that_are_only_put_into_another_shape_still_add_up_to_one(cut):
+    text = ATTENTION.replace("p = Softmax(s)", "p0 = Softmax(s)\np = Reshape(p0, rows)")
+    bias = np.array([0, 2, 0, 0, 0, 0], np.float32)
+    more = attention(wv=ramp(4, 6, dead=(1,), axis=1), bv=bias)
+    assert cut(text, exact=False, rows=np.array([-1, 5, 5]), **more).gone["wo"] == {0: [1]}
+    text = text.replace("Softmax(s)", "Softmax <axis = 1> (s)")
+    assert "wo" not in cut(text, exact=False, rows=np.array([-1, 5, 5]), **more).gone
+
+
 @pytest.mark.parametrize("weigh", ["Sigmoid(s)", "Softmax <axis = 1> (s)", "Relu(s)"])
 def test_a_constant_of_the_values_is_live_where_rows_do_not_add_up_to_one(cut, weigh):
     text = ATTENTION.replace("Softmax(s)", weigh)

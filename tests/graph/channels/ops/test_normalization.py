@@ -73,10 +73,9 @@ def test_an_unknown_number_of_channels_pins(cut, op):
 
 BARE = TEXT.format(op="GroupNormalization <num_groups = 3> (h, scale, shift)")
 GROUPED = BARE.replace("y) {", "y) <float[N,6,4,4] n> {")
-"""onnx's shape inference does not know this op, so that the file must tell."""
+"""The checker wants it told, for onnx's own shape inference does not know this op."""
 
 
-@pytest.mark.xfail(strict=True, reason="shape inference does not know GroupNormalization")
 def test_a_group_norm_passes_its_shape_on(cut):
     assert cut(BARE, opset=21, exact=False, **weights(6, 2, 3)).gone["w"] == {0: [2, 3]}
 

@@ -232,3 +232,13 @@ def test_quantized_depthwise_weights_are_cut_and_those_of_other_groups_pin(cut, 
     done = cut(text.replace("GROUP", str(group)), w=w, q=q, s=s, v=v)
     assert done.gone.get("q", {0: []}) == {0: [1, 3] if group == 4 else []}
     assert done.gone.get("s", {0: []}) == {0: [1, 3] if group == 4 else []}
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_older_opsets_are_known_as_well(cut, opset):
+    """onnx's reference begins with the DequantizeLinear of opset 19."""
+    arrays = model(per_channel=False)
+    text = TEXT.replace(" <axis = 0>", "") if opset < 13 else TEXT
+    done = cut(text, opset=opset, ort=True, **arrays)
+    assert done.gone["w"] == {0: [1, 2]}
+    assert done.gone["v"] == {1: [1, 2]}

@@ -29,7 +29,8 @@ def padded(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 ZERO_STAYS = ["Abs", "Neg", "Elu", "Tanh", "Gelu", "HardSwish", "Identity", "LeakyRelu", "Erf"]
 ZERO_STAYS += ["Sin", "Mish", "Softsign", "Dropout", "Asinh", "Atan", "Tan", "Celu", "Selu"]
-MOVES = ["Sigmoid", "Softplus", "Exp", "Cos"]
+ZERO_STAYS += ["Sinh"]
+MOVES = ["Sigmoid", "Softplus", "Exp", "Cos", "Cosh"]
 TO_ZERO = ["Relu", "ThresholdedRelu", "HardSigmoid <alpha = 0.5, beta = 0.0>"]
 STEPS = ["Ceil", "Floor", "Round", "Sign", "Shrink <lambd = 1.0>"]
 

@@ -183,3 +183,11 @@ def test_an_op_that_the_reference_rounds_is_refused(parse):
     feeds = {"x": np.ones((1, 1, 2, 2), np.float32), "at": np.zeros((1, 1, 1, 2), np.float32)}
     with pytest.raises(CannotEvaluate, match="float32"):
         evaluate64(parse(text), feeds)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_elements_are_gathered_as_onnx_runtime_does(same_as_onnxruntime, axis):
+    rng = np.random.default_rng(0)
+    x, index = rng.standard_normal((4, 5)), rng.integers(0, 4, (3, 4))
+    arrays = {"x": x.astype(np.float32), "i": index}
+    same_as_onnxruntime("GatherElements", arrays, axis=axis)

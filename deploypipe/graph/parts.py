@@ -1,0 +1,47 @@
+"""A model for a runtime in the same process: the graph as bytes, its weights where they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from deploypipe.core.model_parts import ModelParts, is_usable
+
+SMALL = 4096
+"""Bytes up to which a weight stays in the graph: the runtime looks at shapes, axes and scales while
+it loads."""
+
+_PLAIN = frozenset(
+    {
+        ir.DataType.FLOAT,
+        ir.DataType.DOUBLE,
+        ir.DataType.FLOAT16,
+        ir.DataType.INT8,
+        ir.DataType.UINT8,
+        ir.DataType.INT32,
+        ir.DataType.INT64,
+    }
+)
+"""Types that numpy has as well."""
+
+
+def parts_of(model: ir.Model, lean: bool = False) -> ModelParts:
+    """``model`` in parts; it stays as it is, and its weights are shared with the parts."""
+    copy = model.clone()
+    weights: dict[str, npt.NDArray[Any]] = {}
+    for name, value in copy.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes <= SMALL or tensor.dtype not in _PLAIN:
+            continue
+        if value.is_graph_input() or value.is_graph_output():
+            continue
+        array = tensor.numpy()
+        weights[name] = array if is_usable(array) else np.array(array, order="C")
+        value.const_value = ir.ExternalTensor(
+            "memory", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(array.shape), name=name
+        )
+    proto = ir.serde.serialize_model(copy)
+    return ModelParts(bytes(proto.SerializeToString(deterministic=True)), weights, lean)

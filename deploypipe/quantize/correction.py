@@ -1,0 +1,68 @@
+"""What brings a quantized model's outputs nearer to those of its float model, without more bits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from deploypipe.core.shelf import Shelf
+from deploypipe.quantize.emit import emit
+from deploypipe.quantize.lookout import Arrays, ChannelMean
+from deploypipe.quantize.observe import Observation
+from deploypipe.quantize.placement import Placement, roots_of
+from deploypipe.quantize.plan import QuantPlan, make_plan
+from deploypipe.quantize.units import Unit
+from deploypipe.quantize.workshop import Made, Workshop
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A quantized model under correction: the float model with what was seen of it, and what was
+    made of that.  The placement does not change any more, so the audit stays true."""
+
+    shop: Workshop
+    made: Made
+
+    @property
+    def lessons(self) -> Sequence[Arrays]:
+        """Single samples that a correction may be fitted to; it is judged on others."""
+        return self.shop.seen.lessons
+
+    def with_plan(self, plan: QuantPlan) -> Draft:
+        """The same placement with other numbers."""
+        return replace(self, made=replace(self.made, model=emit(self.shop.model, plan), plan=plan))
+
+    def with_model(self, model: ir.Model, seen: Observation) -> Draft:
+        """Of a float model with other constants; the plan is made anew, uncorrected."""
+        shop, units = replace(self.shop, model=model, seen=seen), self.made.plan.units
+        placement = Placement(units, roots_of(units), self.made.plan.kept_float)
+        histograms = {name: shop.histogram(name) for name in placement.roots}
+        plan = make_plan(model, placement, histograms, shop.calibrator, shop.profile)
+        return replace(self, shop=shop).with_plan(plan)
+
+
+class Correction(ABC):
+    """One way to lessen what quantization does.  Options are the constructor's parameters."""
+
+    order: ClassVar[int]
+    """Corrections run in ascending order: first what changes the float model, then scales, then
+    how weights are rounded, then what is left on average."""
+
+    companion: ClassVar[bool] = False
+    """Costs nothing, and is to be done again after whatever changes weights: where it is wanted,
+    the others are judged together with it."""
+
+    @abstractmethod
+    def propose(self, draft: Draft) -> Draft | None:
+        """A draft that may be better; None where there is nothing to correct."""
+
+    def needs(self, model: ir.Model, units: Iterable[Unit]) -> Mapping[str, ChannelMean]:
+        """Tensor -> the channel means that are to be observed along with its range."""
+        return {}
+
+
+CORRECTIONS: Shelf[Correction] = Shelf("correction", "deploypipe.quantize.corrections", Correction)

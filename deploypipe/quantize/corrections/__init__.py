@@ -1,0 +1,1 @@
+"""Every file is a correction: what brings a quantized model nearer to its float model."""

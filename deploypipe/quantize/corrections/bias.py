@@ -1,0 +1,92 @@
+"""Bias correction: what rounding the weights adds on average is taken off the bias.
+
+E[conv(x, w8) - conv(x, w)] = conv(E[x], w8 - w)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from deploypipe.graph.constants import constant_of
+from deploypipe.quantize.correction import Correction, Draft
+from deploypipe.quantize.lookout import ChannelMean
+from deploypipe.quantize.plan import QuantPlan, constants_of
+from deploypipe.quantize.profile import Kind
+from deploypipe.quantize.units import Unit
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Bias(Correction):
+    """What rounded weights add on average is taken off the bias; costs no inference.
+
+    Nagel et al., "Data-free quantization through weight equalization and bias correction", 2019
+    (arXiv:1906.04721), with the means of the calibration samples instead of those of a batch norm.
+    """
+
+    order: ClassVar[int] = 50
+    companion: ClassVar[bool] = True
+
+    def needs(self, model: ir.Model, units: Iterable[Unit]) -> Mapping[str, ChannelMean]:
+        """The channel means of what every unit with weights reads."""
+        constants = constants_of(model)
+        found = {}
+        for unit in units:
+            if unit.weight is None:
+                continue
+            weight = constant_of(constants[unit.weight])
+            assert weight is not None
+            if unit.kind is Kind.CONV:
+                found[unit.inputs[0]] = ChannelMean((0, 0, -1), (0, 2))
+            else:
+                found[unit.inputs[0]] = ChannelMean((-1, weight.shape[1 - unit.axis]), (0,))
+        return found
+
+    def propose(self, draft: Draft) -> Draft | None:
+        """All biases at once, from the means of the float model."""
+        biases = corrected_biases(draft.shop.model, draft.made.plan, draft.shop.seen.means)
+        return draft.with_plan(replace(draft.made.plan, biases=biases)) if biases else None
+
+
+def corrected_biases(
+    model: ir.Model, plan: QuantPlan, means: Mapping[str, Floats]
+) -> dict[str, Floats]:
+    """Unit's result -> float32 [channels] bias, for every unit that has one or can take one."""
+    constants = constants_of(model)
+    found: dict[str, Floats] = {}
+    for unit in plan.units:
+        mean = means.get(unit.inputs[0])
+        if not takes_bias(unit) or mean is None or not mean.size:
+            continue
+        weight = constant_of(constants[unit.weight])
+        bias = constant_of(constants[unit.bias]) if unit.bias else None
+        assert weight is not None
+        shift = _shift(unit, weight, plan, mean)
+        old = np.zeros(len(shift), np.float32) if bias is None else bias.reshape(-1)
+        found[unit.result] = (np.broadcast_to(old, shift.shape) - shift).astype(np.float32)
+    return found
+
+
+def takes_bias(unit: Unit) -> bool:
+    """A MatMul has no place for a bias that it did not come with."""
+    return unit.weight is not None and (unit.kind is Kind.CONV or unit.bias is not None)
+
+
+def _shift(unit: Unit, weight: Floats, plan: QuantPlan, mean: Floats) -> npt.NDArray[np.float64]:
+    """float64 [channels]: by how much rounded weights move the unit's result on average."""
+    error = plan.rounded_weight(unit, weight) - weight.astype(np.float64)
+    if unit.kind is Kind.LINEAR:
+        rows = error if unit.axis == 1 else error.T
+        return np.asarray(mean.astype(np.float64) @ rows)
+    error = error.reshape(*weight.shape[:2], -1).sum(2)  # [out, in of the group]
+    groups = mean.size // weight.shape[1]
+    inputs = mean.astype(np.float64).reshape(groups, weight.shape[1])
+    parts = np.einsum("goi,gi->go", error.reshape(groups, -1, weight.shape[1]), inputs)
+    return np.asarray(parts.reshape(-1))

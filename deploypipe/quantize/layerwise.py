@@ -1,0 +1,135 @@
+"""Round the weights of one layer after the other, with what the quantized layers before it give.
+
+The float and the quantized model are walked through side by side.  At every layer the products of its
+inputs are summed, a solver chooses the integers, the mean that is left goes into the bias, and the
+next layer sees the result.  To aim at the float layer's results on the float model's inputs instead, so
+as to make up for the layers before, was tried: with a few thousand rows it fits noise, and costs
+0.9 dB on ResNet-20.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from deploypipe.graph.constants import constant_of
+from deploypipe.quantize.correction import Draft
+from deploypipe.quantize.corrections.bias import takes_bias
+from deploypipe.quantize.corrections.sequential import Biases
+from deploypipe.quantize.patches import Floats, Window, grouped, shrunk, ungrouped, window_of
+from deploypipe.quantize.plan import constants_of
+from deploypipe.quantize.units import Unit
+from deploypipe.quantize.walk import Held, Walk, affordable
+
+Integers = npt.NDArray[np.int8]
+
+LARGEST = 6144
+"""Inputs times taps of a layer above which its products would not be worth their time and memory."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Choose integers for float64 [groups, outputs, K] ``weight`` with [groups, outputs, 1] scales.
+
+    The aim is a small ``|(weight - integers * scales) x|^2`` over the rows x that the quantized
+    layers before give; ``products`` are float64 [groups, K, K], the sums of x x^T.
+    """
+
+    weight: Floats
+    scales: Floats
+    limit: int
+    products: Floats
+
+    def nearest(self) -> Floats:
+        """Each weight rounded for itself, as float64."""
+        return np.clip(np.rint(self.weight / self.scales), -self.limit, self.limit)
+
+
+Solver = Callable[[Task], Floats]
+
+
+def rounded(draft: Draft, solve: Solver, samples: int, rows: int) -> Draft | None:
+    """The draft with integers chosen layer by layer; None where no layer has weights of its own.
+
+    ``rows`` of each sample's input are looked at, at most.
+    """
+    shop, plan = draft.shop, draft.made.plan
+    shared = Counter(unit.weight for unit in plan.units)
+    units = [unit for unit in plan.units if unit.weight is not None]
+    if all(shared[unit.weight] > 1 for unit in units):
+        return None
+    largest = max(one.elements for one in shop.seen.histograms.values())
+    lessons = affordable(draft.lessons[:samples], 2 * largest)
+    exact, walk = (
+        Walk(one, lessons, shop.target) for one in (shop.model, draft.made.model.clone())
+    )
+    biases, integers = Biases(shop.model, plan), dict(plan.integers)
+    for unit in units:
+        exact.before(unit.result)
+        walk.before(unit.result)
+        task = _task(draft, unit, walk, rows) if shared[unit.weight] == 1 else None
+        if task is not None:
+            chosen = solve(task).astype(np.int8)
+            integers[unit.result] = ungrouped(chosen, unit, _weight(shop.model, unit).shape)
+            _store(walk, unit, integers[unit.result])
+        exact.after(unit.result)
+        walk.after(unit.result)
+        if takes_bias(unit):
+            biases.settle(unit, exact.held, walk.held)
+    return draft.with_plan(replace(plan, integers=integers, biases=biases.found))
+
+
+def _weight(model: ir.Model, unit: Unit) -> npt.NDArray[np.float32]:
+    array = constant_of(constants_of(model)[unit.weight])
+    assert array is not None
+    return np.asarray(array, np.float32)
+
+
+def _task(draft: Draft, unit: Unit, walk: Walk, rows: int) -> Task | None:
+    node = _maker(walk.model, unit.result)
+    array = _weight(draft.shop.model, unit)
+    window = window_of(node, unit, array.shape)
+    if window is None:
+        return None
+    weight = grouped(array, unit, window.groups).astype(np.float64)
+    if weight.shape[2] > LARGEST:
+        return None
+    assert node.inputs[0] is not None
+    products = _products(window, walk.held, str(node.inputs[0].name), rows, takes_bias(unit))
+    plan, profile = draft.made.plan, draft.shop.profile
+    scales = np.asarray(plan.weights[unit.result].scales).reshape(*weight.shape[:2], 1)
+    return Task(weight, scales, profile.weight_limit, products)
+
+
+def _products(window: Window, held: Sequence[Held], name: str, rows: int, centred: bool) -> Floats:
+    """float64 [groups, K, K] of all samples' rows; ``centred`` takes the means off, which the bias
+    will see to."""
+    products: Floats | None = None
+    total, count = 0.0, 0
+    for seed, arrays in enumerate(held):
+        given = window.rows(arrays[name], rows, seed)
+        one = np.asarray(given.transpose(0, 2, 1) @ given, np.float64)
+        products = one if products is None else products + one
+        total, count = total + given.sum(1, keepdims=True, dtype=np.float64), count + given.shape[1]
+    assert products is not None
+    if centred and count:
+        products -= np.asarray(total).transpose(0, 2, 1) @ np.asarray(total) / count
+    width = products.shape[-1]
+    return shrunk(products, 2 * width / (2 * width + count))
+
+
+def _maker(model: ir.Model, name: str) -> ir.Node:
+    return next(node for node in model.graph if node.outputs[0].name == name)
+
+
+def _store(walk: Walk, unit: Unit, integers: Integers) -> None:
+    """Other integers in the walked model; equal ones of other layers stay as they are."""
+    weight = _maker(walk.model, unit.result).inputs[1]
+    back = weight.producer() if weight is not None else None
+    assert back is not None
+    walk.store(back, 0, integers)

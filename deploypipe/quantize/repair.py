@@ -1,0 +1,86 @@
+"""Put units back to float until the outputs are as near to the float model's as was asked for.
+
+Those that bring most noise go first.  That noises add up is only an estimate, so what it promises is
+measured, and if it was too hopeful, more units follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from deploypipe.core.progress import Progress
+from deploypipe.quantize.correct import Step, correct
+from deploypipe.quantize.correction import Correction, Draft
+from deploypipe.quantize.noise import Noise, noise_of
+from deploypipe.quantize.placement import place
+from deploypipe.quantize.signal import outputs_of, sqnr_db
+from deploypipe.quantize.workshop import NothingLeftError
+
+ROUNDS = 4
+CAUTION = 0.7
+"""By how much less noise is allowed for in each further round."""
+
+
+def repaired(
+    first: Draft,
+    corrected: Draft,
+    floor_db: float,
+    corrections: Sequence[Correction],
+    progress: Progress | None = None,
+) -> tuple[Draft, list[Step]] | None:
+    """A corrected draft whose outputs keep ``floor_db``; None if no unit can stay in 8 bits.
+
+    ``first`` is the draft before corrections, ``corrected`` after them; if that is good enough, it
+    comes back without any step.  Measured on the samples that corrections are judged on.
+    """
+    shop, plan = corrected.shop, corrected.made.plan
+    if _sqnr(corrected) >= floor_db:
+        return corrected, []
+    noise = noise_of(shop.model, corrected.made.model, plan, shop.seen.judges, shop.target)
+    tried: dict[int, tuple[Draft, list[Step]]] = {}
+    kept = {unit.name for unit in first.shop.found.units} & plan.kept_float.keys()
+    before = {name: plan.kept_float[name] for name in kept}
+
+    def make(spared: Sequence[str]) -> float:
+        reasons = {name: _reason(noise.power, name, floor_db) for name in spared}
+        made = _made_without(first, {**before, **reasons})
+        if made is None:
+            return -float("inf")
+        tried[len(spared)] = correct(made, corrections, progress)
+        return _sqnr(tried[len(spared)][0])
+
+    return tried.get(len(repair(noise, floor_db, make)))
+
+
+def repair(noise: Noise, floor_db: float, make: Callable[[Sequence[str]], float]) -> Sequence[str]:
+    """The units to put back: ``make`` carries that out and gives the dB that it reached."""
+    spared: list[str] = []
+    caution = 1.0
+    for _ in range(ROUNDS):
+        more = noise.to_spare(floor_db, caution)
+        if len(more) > len(spared):
+            spared = more
+            if make(spared) >= floor_db:
+                return spared
+        caution *= CAUTION
+    return list(noise.power)
+
+
+def _made_without(first: Draft, kept: Mapping[str, str]) -> Draft | None:
+    shop = first.shop
+    try:
+        placement = place(shop.model, shop.found, kept, follow=False)
+        return Draft(shop, shop.make(placement, kept, follow=False))
+    except NothingLeftError:
+        return None
+
+
+def _reason(power: Mapping[str, float], name: str, floor_db: float) -> str:
+    share = power[name] / sum(power.values())
+    return f"it alone brings {100 * share:.0f} % of the noise, and {floor_db:g} dB were asked for"
+
+
+def _sqnr(draft: Draft) -> float:
+    models = (draft.shop.model, draft.made.model)
+    expected, given = outputs_of(models, draft.shop.seen.judges, draft.shop.target)
+    return sqnr_db(expected, given)

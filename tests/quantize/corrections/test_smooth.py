@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deploypipe.quantize.corrections.smooth import Smooth
+from deploypipe.quantize.signal import outputs_of, sqnr_db
+from deploypipe.quantize.sites import norm_sites
+
+RNG = np.random.default_rng(6)
+SHAPES = {"g": (16,), "b": (16,), "q": (16, 24), "k": (16, 8), "c": (24,), "v": (32, 16)}
+NET = """agraph (float[N,5,16] x) => (float[N,5,24] y, float[N,5,8] z) {
+  n = LayerNormalization(x, g, b) m = MatMul(n, q) y = Add(m, c) z = MatMul(n, k) }"""
+RESIDUAL = """agraph (float[N,5,16] x) => (float[N,5,16] y) {
+  n = LayerNormalization(x, g, b) m = MatMul(n, w) y = Add(m, n) }"""
+X = RNG.normal(size=(40, 5, 16)).astype(np.float32)
+
+
+@pytest.fixture
+def net(filled):
+    """Two channels of the normalisation are a hundred times wider than the others."""
+
+    def build(text: str = NET, **more: tuple[int, ...]):
+        shapes = {k: s for k, s in {**SHAPES, **more}.items() if f"{k})" in text or f"{k}," in text}
+        model = filled(text, shapes)
+        array = model.graph.initializers["g"].const_value.numpy().copy()
+        array[[3, 7]] *= 100
+        tensor = type(model.graph.initializers["g"].const_value)
+        model.graph.initializers["g"].const_value = tensor(array, name="g")
+        return model
+
+    return build
+
+
+def test_wide_channels_move_into_the_weights(net, draft, target) -> None:
+    start = draft(net(), X)
+    found = Smooth().propose(start)
+    samples = [{"x": x[None]} for x in X]
+    models = [start.shop.model, start.made.model, found.made.model, found.shop.model]
+    expected, before, after, smooth = outputs_of(models, samples, target)
+    assert sqnr_db(expected, after) > sqnr_db(expected, before) + 6
+    assert sqnr_db(expected, smooth) > 100  # it is the same function
+
+
+def test_the_mean_that_was_observed_is_scaled_too(net, draft, target) -> None:
+    start = draft(net(), X)
+    found = Smooth().propose(start)
+    again = draft(found.shop.model, X)
+    np.testing.assert_allclose(
+        found.shop.seen.means["n"], again.shop.seen.means["n"], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_the_users_model_stays(net, draft) -> None:
+    model = net()
+    before = {name: v.const_value.numpy().copy() for name, v in model.graph.initializers.items()}
+    Smooth().propose(draft(model, X))
+    for name, value in model.graph.initializers.items():
+        assert np.array_equal(value.const_value.numpy(), before[name])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RESIDUAL,  # somebody else reads the normalisation
+        RESIDUAL.replace("(m, n)", "(m, x)").replace("y)", "y, float[N,5,16] n)", 1),
+        RESIDUAL.replace("(m, n)", "(m, w2)").replace("(x, g, b)", "(x, g, g)"),
+        RESIDUAL.replace("(m, n)", "(m, w2)").replace("Normalization(", "Normalization<axis=1>("),
+    ],
+    ids=["residual", "output", "one constant twice", "another axis"],
+)
+def test_where_it_would_change_the_function_there_is_no_site(net, cpu, text) -> None:
+    from deploypipe.quantize.units import find_units
+
+    model = net(text, w=(16, 16), w2=(16,))
+    assert norm_sites(model, find_units(model, cpu).units) == []
+
+
+def test_a_weight_that_two_layers_share_stays(net, cpu) -> None:
+    from deploypipe.quantize.units import find_units
+
+    model = net(NET.replace("MatMul(n, k)", "MatMul(n, q)"))
+    assert norm_sites(model, find_units(model, cpu).units) == []
+
+
+def test_even_channels_are_left_alone(filled, draft) -> None:
+    model = filled(NET, {k: SHAPES[k] for k in "gbqkc"})
+    tensor = type(model.graph.initializers["g"].const_value)
+    for name, value in (("g", 1), ("b", 0)):
+        array = np.full(16, value, np.float32)
+        model.graph.initializers[name].const_value = tensor(array, name=name)
+    for name in "qk":
+        array = RNG.choice([-1.0, 1.0], size=SHAPES[name]).astype(np.float32)
+        model.graph.initializers[name].const_value = tensor(array, name=name)
+    balanced = RNG.permuted(np.tile(np.float32([-1, 1]), (40, 5, 8)), axis=2)
+    start = draft(model, balanced)
+    assert Smooth().propose(start) is None
+
+
+def test_alpha_is_a_share() -> None:
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got 2"):
+        Smooth(alpha=2)
