@@ -20,7 +20,7 @@ from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.groups import Group, groups_of
 from deploypipe.graph.channels.rule import Absorb
 from deploypipe.graph.check import Run, random_feeds
-from deploypipe.graph.constants import constant_of
+from deploypipe.graph.constants import constant_of, is_constant
 from deploypipe.graph.shapes import infer_shapes
 
 SUMS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -193,7 +193,11 @@ def _compared(flow: Dataflow) -> np.ndarray:
 
     A constant there is multiplied by what is alive, so only zeros can go.
     """
-    sums = [sink.axis for _, sink in flow.sinks if sink.absorb is Absorb.NOT]
+    sums = [
+        sink.axis
+        for rule, sink in flow.sinks
+        if sink.absorb is Absorb.NOT and not any(map(is_constant, rule.node.inputs[:2]))
+    ]
     return np.concatenate(
         [np.zeros(0, np.int64), *(flow.classes[flow.cells.ids(axis)] for axis in sums)]
     )

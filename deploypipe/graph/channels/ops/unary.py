@@ -17,7 +17,7 @@ from deploypipe.graph.channels.running import run_on
 from deploypipe.graph.constants import constant_of, input_of
 
 _NAMES = """
-    Abs Acos Acosh Asin Asinh Atan Atanh Cast Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp Floor Gelu
+    Abs Acos Asin Asinh Atan Atanh Cast Ceil Celu Clip Cos Cosh Dropout Elu Erf Exp Floor Gelu
     HardSigmoid HardSwish Identity LeakyRelu Log Mish Neg Reciprocal Relu Round Selu Shrink Sigmoid
     Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
     com.microsoft.Gelu com.microsoft.QuickGelu
