@@ -33,4 +33,4 @@ def show(
     console = Console(soft_wrap=False)
     console.print(table(found))
     if last:
-        console.print(last, markup=False, highlight=False)
+        console.print(last, markup=False, highlight=False, soft_wrap=True)  # paths stay whole

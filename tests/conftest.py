@@ -150,9 +150,10 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(ALREADY_IMPORTED)  # an import of torch takes seconds, a fork does not
 
 PROCESS = """
-import os, sys
+import os, signal, sys
 from deploypipe import cli
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
 os.chdir(folder)
 os.environ.update(environment)
 for number, path in ((1, out), (2, err)):

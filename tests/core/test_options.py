@@ -253,7 +253,7 @@ def test_the_options_of_every_stage_rebuild_it():
 
     stage = Optimize()
     values = options.values_of(stage)
-    assert values["passes"][4] == {"drop-dead-channels": {"round_to": 0, "prove": True}}
+    assert {"drop-dead-channels": {"round_to": 0, "prove": True}} in values["passes"]
     assert options.build(Optimize, values, "optimize") == stage
 
 

@@ -56,9 +56,13 @@ def _gelu_tanh(x: Doubles) -> Doubles:
 class FuseGelu(GraphPass):
     """Write every GELU as the operator Gelu, which opset 20 brought.
 
-    Before opset 20, as the chain that ONNX Runtime turns into its own operator::
+    ::
 
-        Mul(Mul(x, 0.5), Add(Erf(Div(x, sqrt 2)), 1))
+        x -> Mul(1 / sqrt 2) -> Erf -> Mul(0.5) -> Add(0.5) -> Mul(x) -> y
+        becomes   x -> Gelu -> y
+        before opset 20   y = Mul(Mul(x, 0.5), Add(Erf(Div(x, sqrt 2)), 1))
+
+    The last form is one that ONNX Runtime turns into its own operator.
     """
 
     def call(self, model: ir.Model) -> Outcome:

@@ -15,6 +15,10 @@ from deploypipe.graph import GraphPass, Outcome
 class TieWeights(GraphPass):
     """Let one initializer stand for all with the same type, shape and bytes.
 
+    ::
+
+        Gather(v, ids), MatMul(h, w), v equal to w     becomes     Gather(v, ids), MatMul(h, v)
+
     Exporters copy tied weights, such as an embedding that is also the last layer.
     """
 
