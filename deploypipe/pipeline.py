@@ -114,6 +114,7 @@ def run(planned: Plan, out: Path, progress: Progress | None = None, command: str
         seed=planned.recipe.seed,
         progress=progress,
         name=planned.recipe.name,
+        kept=out / "observed",
         budget=planned.recipe.budget.model_dump(mode="json"),
     )
     _check_place(out)

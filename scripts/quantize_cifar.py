@@ -31,7 +31,7 @@ from deploypipe.validate.latency import time_many
 
 Facts = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("cifar10_resnet20", "cifar10_resnet56")
+NAMES = ("cifar10_resnet20", "cifar10_resnet56", "cifar10_resnet56_tuned")
 FLOAT, OURS, ALL, PEER = "float", "deploypipe", "deploypipe --everything", "onnxruntime, U8S8"
 CALIBRATION = 512
 WITHIN, AGREE = 0.2, 99.0
@@ -69,7 +69,7 @@ def made(name: str, folder: Path, data: Data, target: Target) -> dict[str, Path]
     """The float model, ours as it ships and with all in 8 bits, and ORT's static int8."""
     source = folder / f"{name}.onnx"
     weights = _folder() / "models" / f"{name}.safetensors"
-    build = f"{ROOT / 'models' / 'resnet_cifar.py'}:{name.removeprefix('cifar10_')}"
+    build = f"{ROOT / 'models' / 'resnet_cifar.py'}:{name.split('_')[1]}"
     export_model(build, source, Settings(), weights=weights, shapes={"image": (3, 32, 32)})
     model = load(source)
     for one in Optimize().passes:

@@ -16,6 +16,7 @@ from deploypipe.quantize.calibrator import Calibrator
 from deploypipe.quantize.correction import Correction
 from deploypipe.quantize.decide import Race
 from deploypipe.quantize.lookout import Arrays
+from deploypipe.quantize.memory import Memory
 from deploypipe.quantize.profile import Profile
 from deploypipe.quantize.story import CHEAP, Quantized
 from deploypipe.runtime import Target
@@ -41,6 +42,8 @@ class Job:
     """dB that the outputs are to keep; units go back to float for it."""
     diagnosis: bool = False
     """Whether to tell what every unit loses, and the worst causes."""
+    memory: Memory | None = None
+    """Where observations are kept, so that they serve again."""
 
 
 class Method(ABC):

@@ -22,6 +22,7 @@ from deploypipe.quantize.diagnose import Diagnosis, diagnose
 from deploypipe.quantize.forms import counted, in_forms
 from deploypipe.quantize.histogram import Histogram
 from deploypipe.quantize.lookout import Arrays, ChannelMean
+from deploypipe.quantize.memory import Memory
 from deploypipe.quantize.observe import Observation, observe
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.placement import Placement, place
@@ -69,6 +70,7 @@ def quantize_model(
     corrections: Sequence[Correction] = CHEAP,
     least_sqnr: float | None = None,
     diagnosis: bool = False,
+    memory: Memory | None = None,
 ) -> Quantized:
     """A static 8-bit copy of a float32 model.
 
@@ -83,35 +85,34 @@ def quantize_model(
             there, and the float model itself comes back (``modified`` is False) where none is
             faster; without it, all that fuses is 8-bit.
         corrections: Each is applied where it brings the outputs nearer to the float model's.
-        least_sqnr: dB that the outputs are to keep on calibration samples; units go back to float
-            for it, and where none can stay, the float model comes back.
+        least_sqnr: dB that the outputs are to keep; units go back to float for it, up to all.
         diagnosis: Whether the notes shall tell what every unit loses, and the worst causes.
+        memory: Where observations are kept; with one of these samples ``feeds`` are not read.
 
     Raises:
         UserError: the model or the samples do not allow it, or no node can be quantized.
     """
     profile = profile.resolve()
-    unheard = profile.elsewhere(target.provider) or profile.strange(host()["flags"])
-    race = None if unheard else race
+    if unheard := profile.elsewhere(target.provider) or profile.strange(host()["flags"]):
+        race = None
     modern_model, converted = modern(model, profile.min_opset)
     found = find_units(modern_model, profile)
     asked = _known(dict(keep_float or {}), found)
     placement = place(modern_model, found, asked)
     check_worth(placement)
     # A cut may choose any unit, so the tensors of all are observed where there will be one.
-    wanted = placement if race is None else place(modern_model, found, asked, follow=False)
-    seen = _observed(modern_model, wanted, corrections, feeds, target, progress, samples)
+    wanted = place(modern_model, found, asked, follow=False) if race else placement
+    seen = _observed(modern_model, wanted, corrections, feeds, target, progress, samples, memory)
     shop = Workshop(modern_model, found, seen, wanted.roots, calibrator, profile, target)
     eager = shop.make(placement, asked, follow=True)
     decision, made = _decided(shop, eager, asked, wanted, race) if race else (None, eager)
-    planned = len(placement.units)
     if made is None:
-        done = _without_static(shop, model, decision, planned)
+        done = _without_static(shop, model, decision, len(placement.units))
     else:
         better = _improved(Draft(shop, made), corrections, least_sqnr, race, progress)
-        if better is None:
+        if not better:
             return _too_noisy(model, least_sqnr)
-        done = _finished(better[0], decision, planned, better[1], diagnosis)
+        done = _finished(better[0], decision, len(placement.units), better[1], diagnosis)
         done.refusals += _warnings(shop, unheard)
     done.changes[:0] = converted if done.modified else []
     return done
@@ -125,12 +126,19 @@ def _observed(
     target: Target,
     progress: Progress | None,
     samples: int,
+    memory: Memory | None,
 ) -> Observation:
     """Of every tensor that may become 8-bit, and the means that corrections ask for."""
     tensors = sorted(set(wanted.roots.values()))
     means = _means(model, wanted, corrections)
     floored = {unit.output for unit in wanted.units if unit.low >= 0}
-    return observe(model, tensors, feeds, target, progress, samples, means, floored)
+
+    def look() -> Observation:
+        return observe(model, tensors, feeds, target, progress, samples, means, floored)
+
+    if memory is None:
+        return look()
+    return memory.observed(model, tensors, means, target.provider, look)
 
 
 def _improved(

@@ -25,7 +25,7 @@ class Desk:
 
     ``out`` is an empty directory of the stage's own.  ``reference`` is the model as it came,
     exported and otherwise untouched; its nearest torch ancestor is the teacher.  ``budget`` is the
-    recipe's, as plain JSON.
+    recipe's, as plain JSON.  What may serve again for other options lies in ``kept``.
     """
 
     out: Path
@@ -35,6 +35,7 @@ class Desk:
     seed: int
     progress: Progress
     name: str = "model"
+    kept: Path | None = None
     budget: Mapping[str, Json] = field(default_factory=dict)
 
 

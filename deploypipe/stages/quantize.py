@@ -29,6 +29,7 @@ from deploypipe.quantize import (
     Race,
 )
 from deploypipe.quantize.calibrators.percentile import Percentile
+from deploypipe.quantize.memory import Memory
 from deploypipe.quantize.methods.static import Static
 from deploypipe.quantize.profiles.cpu import Cpu
 from deploypipe.quantize.story import CHEAP
@@ -109,8 +110,11 @@ class Quantize(Stage):
         count = self.samples or len(split)
         count -= count % (fixed or 1)  # a part of a batch does not fit such a model
         feeds = (one.inputs for one in split.batches(fixed or self.batch, count))
+        memory = None
+        if desk.kept is not None:
+            memory = Memory(desk.kept, f"{desk.data.digest} {count}")
         timed = race(desk.target, desk.progress) if self.decide else None
-        return replace(job, feeds=feeds, samples=count, race=timed)
+        return replace(job, feeds=feeds, samples=count, race=timed, memory=memory)
 
 
 _PACE = Pace(rounds=3, blocks=3, budget_seconds=8)

@@ -37,6 +37,7 @@ class Static(Method):
             corrections=job.corrections,
             least_sqnr=job.least_sqnr,
             diagnosis=job.diagnosis,
+            memory=job.memory,
         )
         if self.embeddings and done.modified:
             done.model, changes = store_tables(done.model)

@@ -1,0 +1,122 @@
+"""What was observed, kept on disk: quantizing again with other options needs no inference."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from deploypipe.core.files import writing
+from deploypipe.graph.parts import parts_of
+from deploypipe.quantize.histogram import CODES, Histogram
+from deploypipe.quantize.lookout import Arrays, ChannelMean
+from deploypipe.quantize.observe import Observation
+
+MOST = 4
+"""Observations that a folder keeps."""
+_FORM = 1
+"""Raised when the same samples would be counted otherwise."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A folder of observations; ``samples`` is a digest of the feeds that will be given."""
+
+    folder: Path
+    samples: str
+
+    def observed(
+        self,
+        model: ir.Model,
+        tensors: Sequence[str],
+        means: Mapping[str, ChannelMean],
+        target: str,
+        observe: Callable[[], Observation],
+    ) -> Observation:
+        """What is kept of this model, these tensors and samples; else ``observe`` and keep it.
+
+        A file that is damaged is written anew.
+        """
+        spec = {name: asdict(mean) for name, mean in sorted(means.items())}
+        told = json.dumps([_FORM, target, self.samples, sorted(tensors), spec])
+        key = hashlib.sha256((digest(model) + told).encode()).hexdigest()[:24]
+        file = self.folder / f"{key}.npz"
+        found = read(file) if file.is_file() else None
+        if found is None:
+            found = observe()
+            self._make_room()
+            write(found, file)
+        return found
+
+    def _make_room(self) -> None:
+        """Let the oldest go; a run that was stopped may have left something half-written too."""
+        if not self.folder.is_dir():
+            return
+        files = sorted(self.folder.glob("*.npz"), key=lambda one: one.stat().st_mtime)
+        for old in files[: max(0, len(files) - MOST + 1)]:
+            old.unlink(missing_ok=True)
+        for left in self.folder.glob(".*.npz.*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def digest(model: ir.Model) -> str:
+    """Of the graph and all its weights."""
+    parts = parts_of(model)
+    told = hashlib.sha256(parts.graph)
+    for name in sorted(parts.weights):
+        told.update(name.encode())
+        told.update(parts.weights[name].data)
+    return told.hexdigest()
+
+
+def write(observation: Observation, file: Path) -> None:
+    """As arrays without pickle: of each histogram the bins that hold something."""
+    arrays: dict[str, np.ndarray] = {}
+    facts: dict[str, Any] = {"samples": observation.samples, "histograms": {}, "means": []}
+    facts["kept"] = [sorted(sample) for sample in observation.kept]
+    for i, (name, one) in enumerate(observation.histograms.items()):
+        filled = np.flatnonzero(one.counts)
+        arrays[f"h{i}.codes"] = filled.astype(np.uint16)
+        arrays[f"h{i}.counts"] = one.counts[filled]
+        facts["histograms"][name] = [one.low, one.high, one.mean_low, one.mean_high, one.elements]
+    for i, (name, mean) in enumerate(observation.means.items()):
+        arrays[f"m{i}"] = mean
+        facts["means"].append(name)
+    for i, sample in enumerate(observation.kept):
+        for name, array in sample.items():
+            arrays[f"k{i}.{sorted(sample).index(name)}"] = array
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    with writing(file) as temporary, temporary.open("wb") as handle:
+        np.savez(handle, allow_pickle=False, **arrays)
+
+
+def read(file: Path) -> Observation | None:
+    """What :func:`write` wrote; None if the file is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return _observation({name: arrays[name] for name in arrays.files})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _observation(arrays: Mapping[str, np.ndarray]) -> Observation:
+    facts = json.loads(arrays["facts"].tobytes())
+    histograms = {}
+    for i, (name, numbers) in enumerate(facts["histograms"].items()):
+        counts = np.zeros(CODES, np.int64)
+        counts[arrays[f"h{i}.codes"]] = arrays[f"h{i}.counts"]
+        histograms[name] = Histogram(counts, *numbers)
+    means = {name: arrays[f"m{i}"] for i, name in enumerate(facts["means"])}
+    kept: list[Arrays] = [
+        {name: arrays[f"k{i}.{j}"] for j, name in enumerate(names)}
+        for i, names in enumerate(facts["kept"])
+    ]
+    return Observation(histograms, facts["samples"], tuple(kept), means)

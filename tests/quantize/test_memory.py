@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from deploypipe.graph.files import to_bytes
+from deploypipe.quantize.memory import Memory, digest, read, write
+from deploypipe.quantize.observe import Observation
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(40, 1, 2, 2)).astype(np.float32)
+
+
+def never() -> Observation:
+    raise AssertionError("it was observed again")
+
+
+def test_what_is_read_is_what_was_written(count, tmp_path) -> None:
+    seen = Observation(
+        {"a": count(X), "b/c:0": count([-1.0, 0, 5])},
+        40,
+        ({"x": X[:1], "ids": np.arange(3)}, {"x": X[1:2], "ids": np.arange(3)}),
+        {"a": np.arange(4, dtype=np.float32)},
+    )
+    write(seen, tmp_path / "one.npz")
+    again = read(tmp_path / "one.npz")
+    assert again is not None and again.samples == 40
+    for name, histogram in seen.histograms.items():
+        other = again.histograms[name]
+        assert np.array_equal(histogram.counts, other.counts)
+        assert (histogram.low, histogram.high, histogram.elements) == (
+            other.low,
+            other.high,
+            other.elements,
+        )
+    assert [set(one) for one in again.kept] == [{"x", "ids"}] * 2
+    assert np.array_equal(again.kept[1]["x"], X[1:2]) and np.array_equal(again.means["a"], range(4))
+
+
+def test_other_options_need_no_inference(conv_net, quantize, tmp_path, monkeypatch) -> None:
+    memory = Memory(tmp_path, "samples-1")
+    first = quantize(conv_net, X, memory=memory)
+    monkeypatch.setattr("deploypipe.quantize.story.observe", lambda *_: never())
+    again = quantize(conv_net, X, memory=memory)
+    assert to_bytes(first.model) == to_bytes(again.model)
+    kept_float = {"conv": "asked"}
+    assert quantize(conv_net, X, memory=Memory(tmp_path, "samples-1")).modified
+    with pytest.raises(AssertionError, match="observed again"):
+        quantize(conv_net, X, memory=Memory(tmp_path, "samples-2"))
+    with pytest.raises(AssertionError, match="observed again"):  # fewer tensors
+        quantize(conv_net, X, memory=memory, keep_float=kept_float)
+
+
+def test_another_weight_is_another_model(conv_net) -> None:
+    other = conv_net.clone(deep_copy=True)
+    assert digest(other) == digest(conv_net)
+    value = other.graph.initializers["b"]
+    value.const_value = ir.Tensor(value.const_value.numpy() + 1, name="b")
+    assert digest(other) != digest(conv_net)
+
+
+def test_a_damaged_file_is_written_anew(conv_net, quantize, tmp_path) -> None:
+    memory = Memory(tmp_path, "samples-1")
+    first = quantize(conv_net, X, memory=memory)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert read(file) is None
+    assert to_bytes(quantize(conv_net, X, memory=memory).model) == to_bytes(first.model)
+    assert read(file) is not None
+
+
+def test_the_oldest_goes(conv_net, quantize, tmp_path) -> None:
+    for number in range(6):
+        quantize(conv_net, X, memory=Memory(tmp_path, f"samples-{number}"))
+    assert len(list(tmp_path.iterdir())) == 4
