@@ -11,7 +11,6 @@ So the errors of the units before it play no part, and one run tells of all of t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,14 +19,12 @@ import onnx_ir as ir
 from deploypipe.graph.constants import constant_of
 from deploypipe.graph.parts import parts_of
 from deploypipe.quantize.lookout import Arrays
-from deploypipe.quantize.naming import Names
-from deploypipe.quantize.plan import QuantPlan, constants_of
+from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import Kind
+from deploypipe.quantize.rewriting import Rewriter
+from deploypipe.quantize.signal import decibels
 from deploypipe.quantize.units import Unit
 from deploypipe.runtime import Target
-
-EXACT = 300.0
-"""dB where nothing was lost."""
 
 
 def noise_alone(
@@ -38,12 +35,11 @@ def noise_alone(
     ``model`` is the float model that ``plan`` was made for.
     """
     units = [unit for unit in plan.units if unit.kind not in (Kind.MOVE, Kind.RESIDUAL)]
-    copy = model.clone()
-    beside = _Beside(copy, plan)
+    beside = _Beside(model, plan)
     sums = {unit.name: beside.add(unit) for unit in units}
-    copy.graph.outputs.extend(value for pair in sums.values() for value in pair)
+    beside.graph.outputs.extend(value for pair in sums.values() for value in pair)
     total = {unit.name: np.zeros(2) for unit in units}
-    with target.open(parts_of(copy)) as session:
+    with target.open(parts_of(beside.finish())) as session:
         for sample in samples:
             answers = session(sample)
             for name, pair in sums.items():
@@ -51,21 +47,12 @@ def noise_alone(
     return {name: decibels(signal, noise) for name, (signal, noise) in total.items()}
 
 
-def decibels(signal: float, noise: float) -> float:
-    """10 log10(signal / noise), at most `EXACT`."""
-    if noise <= 0:
-        return EXACT
-    return min(EXACT, 10 * math.log10(signal / noise)) if signal > 0 else -EXACT
-
-
-class _Beside:
+class _Beside(Rewriter):
     """Adds the 8-bit twin of a unit behind it."""
 
     def __init__(self, model: ir.Model, plan: QuantPlan) -> None:
-        self.graph, self.plan, self.names = model.graph, plan, Names(model)
-        self.values = {str(v.name): v for v in model.graph.inputs}
-        self.values |= {str(out.name): out for node in model.graph for out in node.outputs}
-        self.constants = constants_of(model)
+        super().__init__(model)
+        self.plan = plan
         self.rounded: dict[str, ir.Value] = {}
 
     def add(self, unit: Unit) -> tuple[ir.Value, ir.Value]:
@@ -79,12 +66,13 @@ class _Beside:
             twins[unit.weight] = self._weight(unit, nodes)
         bias = self.plan.biases.get(unit.result)
         if bias is not None and unit.bias is not None:
-            twins[unit.bias] = self._constant(bias.reshape(self._bias_shape(unit)))
+            twins[unit.bias] = self.constant("k", bias.reshape(self._bias_shape(unit)))
         for node in self._chain(unit):
             inputs = [v and twins.get(str(v.name), v) for v in node.inputs]
             if node.outputs[0].name == unit.result and bias is not None and unit.bias is None:
-                inputs = [*inputs[:2], self._constant(bias)]
-            twin = ir.node(node.op_type, inputs, dict(node.attributes), outputs=[self._value("t")])
+                inputs = [*inputs[:2], self.constant("k", bias)]
+            twin = self.node(node.op_type, inputs)
+            twin.attributes.update(node.attributes)
             nodes.append(twin)
             twins[str(node.outputs[0].name)] = twin.outputs[0]
         made = twins[unit.output]
@@ -121,7 +109,7 @@ class _Beside:
     def _quantized(self, value: ir.Value, name: str, nodes: list[ir.Node]) -> ir.Value:
         params = self.plan.tensors[name]
         zero = np.int8(params.zero_point - 128) if self.plan.signed else np.uint8(params.zero_point)
-        tail = [self._constant(np.float32(params.scale)), self._constant(zero)]
+        tail = [self.constant("k", np.float32(params.scale)), self.constant("k", zero)]
         stored = self._node("QuantizeLinear", [value, *tail], nodes)
         return self._node("DequantizeLinear", [stored, *tail], nodes)
 
@@ -129,8 +117,8 @@ class _Beside:
         params = self.plan.weights[unit.result]
         weight = constant_of(self.constants[unit.weight])
         assert weight is not None
-        stored = self._constant(self.plan.weight_integers(unit, weight))
-        scales = self._constant(np.asarray(params.scales, np.float32))
+        stored = self.constant("k", self.plan.weight_integers(unit, weight))
+        scales = self.constant("k", np.asarray(params.scales, np.float32))
         return self._node("DequantizeLinear", [stored, scales], nodes, axis=unit.axis)
 
     def _bias_shape(self, unit: Unit) -> tuple[int, ...]:
@@ -141,15 +129,5 @@ class _Beside:
     def _node(
         self, op: str, inputs: Sequence[ir.Value], nodes: list[ir.Node], **attributes: int
     ) -> ir.Value:
-        node = ir.node(op, list(inputs), attributes or None, outputs=[self._value("t")])
-        nodes.append(node)
-        return node.outputs[0]
-
-    def _value(self, prefix: str) -> ir.Value:
-        return ir.Value(name=self.names.new(prefix))
-
-    def _constant(self, array: np.ndarray | np.generic) -> ir.Value:
-        name = self.names.new("k")
-        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array), name=name))
-        self.graph.register_initializer(value)
-        return value
+        nodes.append(self.node(op, inputs, **attributes))
+        return nodes[-1].outputs[0]

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from deploypipe.core.files import Json
 from deploypipe.graph.constants import constant_of
-from deploypipe.quantize.alone import decibels, noise_alone
+from deploypipe.quantize.alone import noise_alone
 from deploypipe.quantize.costs import Costs
 from deploypipe.quantize.emit import emit
 from deploypipe.quantize.error import sqnr
@@ -23,7 +23,7 @@ from deploypipe.quantize.lookout import Arrays, Lookout, digest
 from deploypipe.quantize.noise import single
 from deploypipe.quantize.plan import QuantPlan, constants_of
 from deploypipe.quantize.saturation import Saturation, saturation
-from deploypipe.quantize.signal import outputs_of, sqnr_db
+from deploypipe.quantize.signal import decibels, outputs_of, sqnr_db
 from deploypipe.quantize.units import Unit, name_of
 from deploypipe.runtime import Target
 

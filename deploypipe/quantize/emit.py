@@ -15,17 +15,15 @@ Every form is the smallest that ONNX Runtime 1.31 was measured to fuse:
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from deploypipe.graph.constants import constant_of
-from deploypipe.quantize.naming import Names
 from deploypipe.quantize.params import WeightParams, bias_scales, quantized_bias
-from deploypipe.quantize.plan import QuantPlan, constants_of
+from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import Kind
+from deploypipe.quantize.rewriting import Rewriter
 from deploypipe.quantize.units import Unit
 
 
@@ -34,34 +32,27 @@ def emit(model: ir.Model, plan: QuantPlan) -> ir.Model:
 
     Descriptions of intermediate values (``value_info``) and notes of the exporter are dropped.
     """
-    copy = model.clone()
-    editor = _Editor(copy, plan)
+    editor = _Editor(model, plan)
     for name in plan.tensors:
         editor.round(name)
     for unit in plan.units:
         if unit.weight is not None:
             editor.store_weight(unit)
-    editor.settle()
-    RemoveUnusedNodesPass()(copy)
-    ClearMetadataAndDocStringPass()(copy)
-    _drop_value_info(copy)
-    return copy
+    made = editor.finish()
+    ClearMetadataAndDocStringPass()(made)
+    _drop_value_info(made)
+    return made
 
 
-class _Editor:
-    """The graph under the knife: its values by name, and what was added so far."""
+class _Editor(Rewriter):
+    """Carries out ``plan`` on a copy of ``model``."""
 
     def __init__(self, model: ir.Model, plan: QuantPlan) -> None:
-        self.graph, self.plan = model.graph, plan
-        self.names = Names(model)
-        self.values = {v.name: v for v in model.graph.inputs}
-        self.values |= {out.name: out for node in model.graph for out in node.outputs}
-        self.constants = constants_of(model)
+        super().__init__(model)
+        self.plan = plan
         self.made = {unit.output for unit in plan.units}
         self.readers = {(unit.result, name) for unit in plan.units for name in unit.inputs}
-        self.added: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self.weights: dict[tuple[str, int, bool], ir.Value] = {}
-        self.first: list[ir.Node] = []
         strict = [u for u in plan.units if u.kind in (Kind.LINEAR, Kind.MOVE)]
         self.explicit = {name for u in strict for name in u.inputs}
         self.explicit |= {u.output for u in strict if u.kind is Kind.MOVE}
@@ -82,7 +73,7 @@ class _Editor:
         back = self.node("DequantizeLinear", [quantize.outputs[0], *tail], "d")
         producer = value.producer()
         if producer is None:
-            self.first += [quantize, back]
+            self.in_front([quantize, back])
         else:
             self.graph.insert_after(producer, [quantize, back])
         for node, index in uses:
@@ -111,7 +102,7 @@ class _Editor:
         scales = bias_scales(params, self.plan.tensors[unit.inputs[0]].scale)
         integers = self.constant("b", quantized_bias(bias, scales))
         back = self.node("DequantizeLinear", [integers, self.constant("s", scales)], "d", axis=0)
-        self.first.append(back)
+        self.in_front([back])
         _replace_input(self._bias_reader(node), old, back.outputs[0])
 
     def _correct_bias(self, unit: Unit, node: ir.Node) -> None:
@@ -137,7 +128,7 @@ class _Editor:
             inputs.append(self.constant("z", np.zeros(len(params.scales), np.int8)))
         axis = {} if unit.axis == 1 else {"axis": unit.axis}  # 1 is the operator's default
         back = self.node("DequantizeLinear", inputs, "d", **axis)
-        self.first.append(back)
+        self.in_front([back])
         return back.outputs[0]
 
     def _bias_reader(self, node: ir.Node) -> ir.Node:
@@ -145,30 +136,6 @@ class _Editor:
             return node
         (use,) = node.outputs[0].uses()
         return use.node
-
-    def node(self, op: str, inputs: list[ir.Value], prefix: str, **attributes: int) -> ir.Node:
-        """A new node without a name whose output has a short one."""
-        output = ir.Value(name=self.names.new(prefix))
-        return ir.node(op, inputs, attributes or None, outputs=[output])
-
-    def constant(self, prefix: str, array: np.generic | np.ndarray) -> ir.Value:
-        """An initializer; equal ones are stored once."""
-        data = np.asarray(array)
-        key = (data.dtype.name, data.shape, hashlib.sha256(data.tobytes()).digest())
-        if key not in self.added:
-            name = self.names.new(prefix)
-            value = ir.Value(name=name, const_value=ir.tensor(data, name=name))
-            self.graph.register_initializer(value)
-            self.added[key] = value
-        return self.added[key]
-
-    def settle(self) -> None:
-        """Put what depends on inputs and initializers only in front, and take added names away."""
-        if self.first:
-            self.graph.insert_before(self.graph[0], self.first)
-        for node in self.graph:
-            if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-                node.name = None  # the graph gave one; a node needs none
 
 
 def _replace_input(node: ir.Node, old: ir.Value, new: ir.Value) -> None:

@@ -23,11 +23,11 @@ import onnx_ir as ir
 
 from deploypipe.graph.constants import constant_of
 from deploypipe.graph.parts import parts_of
-from deploypipe.quantize.alone import decibels
 from deploypipe.quantize.lookout import Arrays, whole
 from deploypipe.quantize.params import QParams
 from deploypipe.quantize.plan import QuantPlan, constants_of
 from deploypipe.quantize.profile import Kind
+from deploypipe.quantize.signal import decibels
 from deploypipe.quantize.units import Unit
 from deploypipe.runtime import Target
 

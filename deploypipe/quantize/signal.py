@@ -14,6 +14,9 @@ from deploypipe.graph.parts import parts_of
 from deploypipe.quantize.lookout import Arrays
 from deploypipe.runtime import Target
 
+EXACT = 300.0
+"""dB where nothing was lost."""
+
 Outputs = Sequence[Sequence[npt.NDArray[Any]]]
 """For every sample the model's outputs."""
 
@@ -42,8 +45,14 @@ def sqnr_db(expected: Outputs, given: Outputs) -> float:
             float(np.sum(np.square(np.subtract(x, y, dtype=np.float64))))
             for x, y in zip(a, b, strict=True)
         )
-        ratios.append(10 * math.log10(signal / noise) if noise > 0 < signal else _EXACT)
-    return float(np.mean(ratios)) if ratios else _EXACT
+        ratios.append(decibels(signal, noise))
+    return float(np.mean(ratios)) if ratios else EXACT
 
 
-_EXACT = 300.0
+def decibels(signal: float, noise: float) -> float:
+    """10 log10(signal / noise), within plus and minus `EXACT`; noise that is no number is the worst."""
+    if noise <= 0:
+        return EXACT
+    if not (math.isfinite(noise) and signal > 0):
+        return -EXACT
+    return min(EXACT, 10 * math.log10(signal / noise))

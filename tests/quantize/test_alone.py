@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploypipe.quantize.alone import decibels, noise_alone
-from deploypipe.quantize.signal import outputs_of, sqnr_db
+from deploypipe.quantize.alone import noise_alone
+from deploypipe.quantize.signal import decibels, outputs_of, sqnr_db
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(40, 4, 5, 5)).astype(np.float32)
@@ -71,4 +71,5 @@ def test_errors_of_the_units_before_play_no_part(net, quantize, target):
 def test_decibels_of_nothing_are_finite():
     assert decibels(1.0, 0.0) == 300
     assert decibels(0.0, 1.0) == -300
+    assert decibels(1.0, float("nan")) == decibels(1.0, float("inf")) == -300
     assert decibels(100.0, 1.0) == pytest.approx(20)
