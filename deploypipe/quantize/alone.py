@@ -12,6 +12,7 @@ So the errors of the units before it play no part, and one run tells of all of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -127,7 +128,7 @@ class _Beside(Rewriter):
         return old.shape
 
     def _node(
-        self, op: str, inputs: Sequence[ir.Value], nodes: list[ir.Node], **attributes: int
+        self, op: str, inputs: Sequence[ir.Value], nodes: list[ir.Node], **attributes: Any
     ) -> ir.Value:
         nodes.append(self.node(op, inputs, **attributes))
         return nodes[-1].outputs[0]

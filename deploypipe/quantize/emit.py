@@ -15,6 +15,8 @@ Every form is the smallest that ONNX Runtime 1.31 was measured to fuse:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -126,7 +128,9 @@ class _Editor(Rewriter):
         ]
         if unit.kind is Kind.LINEAR:
             inputs.append(self.constant("z", np.zeros(len(params.scales), np.int8)))
-        axis = {} if unit.axis == 1 else {"axis": unit.axis}  # 1 is the operator's default
+        axis: dict[str, Any] = (
+            {} if unit.axis == 1 else {"axis": unit.axis}
+        )  # 1 is the operator's default
         back = self.node("DequantizeLinear", inputs, "d", **axis)
         self.in_front([back])
         return back.outputs[0]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from deploypipe.core.decibel import decibel
 from deploypipe.quantize.histogram import Histogram
 from deploypipe.quantize.params import QParams
 
@@ -28,7 +27,4 @@ def sqnr(histogram: Histogram, params: QParams, levels: int = 255) -> float:
     """Signal to quantization noise of the tensor alone, in dB; ``inf`` without an error."""
     lower, upper, counts = histogram.bins()
     power = float(np.sum(counts * ((lower + upper) / 2) ** 2))
-    error = squared_error(histogram, params, levels)
-    if error == 0:
-        return math.inf
-    return 10 * math.log10(power / error) if power > 0 else -math.inf
+    return decibel(power, squared_error(histogram, params, levels))

@@ -15,9 +15,11 @@ from deploypipe.core.shelf import Shelf
 from deploypipe.quantize.calibrator import Calibrator
 from deploypipe.quantize.correction import Correction
 from deploypipe.quantize.decide import Race
+from deploypipe.quantize.embeddings import store_tables
 from deploypipe.quantize.lookout import Arrays
 from deploypipe.quantize.memory import Memory
 from deploypipe.quantize.profile import Profile
+from deploypipe.quantize.rewriting import Rewriter
 from deploypipe.quantize.story import CHEAP, Quantized
 from deploypipe.runtime import Target
 
@@ -70,6 +72,28 @@ def check_names(asked: Mapping[str, str], known: Iterable[str]) -> None:
         raise UserError(
             f"keep_float names '{unknown[0]}', which is no node that could be quantized"
         )
+
+
+def finished(
+    model: ir.Model,
+    rewriter: Rewriter,
+    converted: Sequence[str],
+    made: Sequence[str],
+    reasons: Mapping[str, str],
+    embeddings: bool,
+) -> Quantized:
+    """What a method without samples hands out: ``made`` are its changes, ``reasons`` its refusals.
+
+    With ``embeddings``, large tables become int8 too.
+
+    Raises:
+        UserError: nothing was changed.
+    """
+    result, tables = rewriter.finish(), list[str]()
+    if embeddings:
+        result, tables = store_tables(result)
+    check_worth([*made, *tables], reasons)
+    return Quantized(result, True, [*converted, *made, *tables], told(model, reasons), [])
 
 
 def check_worth(changes: Sequence[str], reasons: Mapping[str, str]) -> None:

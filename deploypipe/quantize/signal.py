@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from deploypipe.core.decibel import decibel
 from deploypipe.graph.parts import parts_of
 from deploypipe.quantize.lookout import Arrays
 from deploypipe.runtime import Target
@@ -50,9 +50,5 @@ def sqnr_db(expected: Outputs, given: Outputs) -> float:
 
 
 def decibels(signal: float, noise: float) -> float:
-    """10 log10(signal / noise), within plus and minus `EXACT`; noise that is no number is the worst."""
-    if noise <= 0:
-        return EXACT
-    if not (math.isfinite(noise) and signal > 0):
-        return -EXACT
-    return min(EXACT, 10 * math.log10(signal / noise))
+    """Signal over noise, within plus and minus `EXACT`."""
+    return max(-EXACT, min(EXACT, decibel(signal, noise)))

@@ -21,8 +21,8 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.shelf import OneOf
 from deploypipe.data import Data
-from deploypipe.export.parameter_groups import structure_of
 from deploypipe.export.residual_branches import Branch
+from deploypipe.export.structure import structure_of
 from deploypipe.export.to_onnx import expected_seconds
 from deploypipe.graph.channels.groups import ChannelGroup
 from deploypipe.stages import Desk, Stage, Work

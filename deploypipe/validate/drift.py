@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from deploypipe.core.decibel import decibel
 from deploypipe.core.files import Json
 from deploypipe.validate.pairs import Pairs, pair
 from deploypipe.validate.records import Records
@@ -92,7 +93,7 @@ def drift_of(pairs: Pairs, first_nonfinite: str | None = None) -> Drift:
     return Drift(
         samples=int(known.sum()),
         top1_agreement=_agreement(pairs),
-        sqnr_db=decibel(moved.signal[known], moved.noise[known]),
+        sqnr_db=_decibel(moved.signal[known], moved.noise[known]),
         max_abs_error=float(moved.error[known].max()) if known.any() else None,
         mean_kl=float(kl.mean()) if len(kl) else None,
         p99_kl=float(np.percentile(kl, 99)) if len(kl) else None,
@@ -109,12 +110,9 @@ def drift_of(pairs: Pairs, first_nonfinite: str | None = None) -> Drift:
     )
 
 
-def decibel(signal: np.ndarray, noise: np.ndarray) -> float | None:
-    """10 log10 of the sums' ratio; infinite without noise, None without samples."""
-    power, error = float(signal.sum()), float(noise.sum())
-    if error == 0:
-        return math.inf if len(signal) else None
-    return 10 * math.log10(power / error) if power > 0 else -math.inf
+def _decibel(signal: np.ndarray, noise: np.ndarray) -> float | None:
+    """Of the sums; None without samples."""
+    return decibel(float(signal.sum()), float(noise.sum())) if len(signal) else None
 
 
 def _agreement(pairs: Pairs) -> float | None:
@@ -151,7 +149,7 @@ def _told(pairs: Pairs, row: int) -> Worst:
     return Worst(
         id=pairs.ids[row],
         error=_finite(moved.error[row]),
-        sqnr_db=_finite(decibel(moved.signal[row : row + 1], moved.noise[row : row + 1])),
+        sqnr_db=_finite(_decibel(moved.signal[row : row + 1], moved.noise[row : row + 1])),
         kl=_finite(moved.kl[row]),
         label=float(label.reshape(-1)[0]) if label.size == 1 and np.isfinite(label) else None,
         reference=None if was is None else int(was[row]),

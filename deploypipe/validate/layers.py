@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from deploypipe.core.decibel import decibel
 from deploypipe.core.errors import UserError, did_you_mean
 from deploypipe.core.files import Json
 from deploypipe.runtime import Feeds
@@ -151,7 +152,7 @@ class _Sums:
         cosine = self.product / length if length > 0 else float(self.signal == self.power)
         return replace(
             bare,
-            sqnr_db=_decibel(self.signal, self.noise),
+            sqnr_db=decibel(self.signal, self.noise),
             max_abs_error=self.error,
             cosine=cosine,
         )
@@ -192,12 +193,6 @@ def _with_drops(rows: Sequence[Layer], candidate: Inside) -> Iterator[Layer]:
         drop = min(reads, CLEAN_DB) - min(row.sqnr_db, CLEAN_DB)
         found[tensor.name] = replace(row, drop_db=drop)
     return iter(found.values())
-
-
-def _decibel(signal: float, noise: float) -> float:
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 def _sqnr(layer: Layer) -> float:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deploypipe.quantize.embeddings import store_tables
 from deploypipe.quantize.folded import store_signs
-from deploypipe.quantize.method import Job, Method, check_names, check_worth, told
+from deploypipe.quantize.method import Job, Method, check_names, finished
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.plan import checked_constant
 from deploypipe.quantize.rewriting import Rewriter
@@ -32,7 +31,7 @@ class Binary(Method):
     embeddings: bool = True
 
     def quantize(self, model: ir.Model, job: Job) -> Quantized:
-        model, changes = modern(model, 11, "packed bits")
+        model, converted = modern(model, 11, "packed bits")
         weights = weights_of(model)
         check_names(job.keep_float, [one.name for one in weights])
         reasons = {} if self.ends else {w.name: _END for w in (*weights[:1], *weights[-1:])}
@@ -43,14 +42,8 @@ class Binary(Method):
         for one in wanted:
             array = checked_constant(rewriter.constants, one.value, one.op, one.name)
             store_signs(rewriter, rewriter.constants[one.value], array, one.axis)
-        if wanted:
-            changes.append(f"{len(wanted)} weights are signs, with a scale a channel")
-        check_worth(changes if wanted else [], reasons)
-        result = rewriter.finish()
-        if self.embeddings:
-            result, tables = store_tables(result)
-            changes += tables
-        return Quantized(result, True, changes, told(model, reasons), [])
+        told = [f"{len(wanted)} weights are signs, with a scale a channel"] if wanted else []
+        return finished(model, rewriter, converted, told, reasons, self.embeddings)
 
 
 _END = "it is the first or the last weight, which one bit harms most"

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from deploypipe.quantize.dynamic import dynamically
-from deploypipe.quantize.embeddings import store_tables
 from deploypipe.quantize.linears import linears_of
-from deploypipe.quantize.method import Job, Method, check_names, check_worth, told
+from deploypipe.quantize.method import Job, Method, check_names, finished
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.rewriting import Rewriter
 from deploypipe.quantize.story import Quantized
@@ -27,8 +26,8 @@ class Dynamic(Method):
     embeddings: bool = True
 
     def quantize(self, model: ir.Model, job: Job) -> Quantized:
-        model, changes = modern(model, 11, "dynamic scales")
-        raised, found = len(changes), linears_of(model)
+        model, converted = modern(model, 11, "dynamic scales")
+        found = linears_of(model)
         check_names(job.keep_float, [unit.name for unit in found.units])
         convs = {
             node.name or str(node.outputs[0].name): _CONV
@@ -41,11 +40,5 @@ class Dynamic(Method):
             if unit.name not in reasons:
                 dynamically(rewriter, unit, profile)
                 made += 1
-        if made:
-            changes.append(f"{made} Gemm and MatMul with int8 weights and dynamic activations")
-        result = rewriter.finish()
-        if self.embeddings:
-            result, tables = store_tables(result)
-            changes += tables
-        check_worth(changes[raised:], reasons)
-        return Quantized(result, True, changes, told(model, reasons), [])
+        told = [f"{made} Gemm and MatMul with int8 weights and dynamic activations"] if made else []
+        return finished(model, rewriter, converted, told, reasons, self.embeddings)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deploypipe.quantize.embeddings import store_tables
 from deploypipe.quantize.folded import store_int8
 from deploypipe.quantize.linears import linears_of
-from deploypipe.quantize.method import Job, Method, check_names, check_worth, told
+from deploypipe.quantize.method import Job, Method, check_names, finished
 from deploypipe.quantize.nbits import BLOCK, in_blocks
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.plan import checked_constant
@@ -41,8 +40,8 @@ class WeightOnly(Method):
             raise ValueError(f"block must be 16, 32, 64, 128 or 256, got {self.block}")
 
     def quantize(self, model: ir.Model, job: Job) -> Quantized:
-        model, changes = modern(model, 7, "stored weights")
-        raised, found, weights = len(changes), linears_of(model), weights_of(model)
+        model, converted = modern(model, 7, "stored weights")
+        found, weights = linears_of(model), weights_of(model)
         known = [*(unit.name for unit in found.units), *(one.name for one in weights)]
         check_names(job.keep_float, known)
         reasons = {**found.kept_float, **job.keep_float}
@@ -59,13 +58,9 @@ class WeightOnly(Method):
                 array = checked_constant(rewriter.constants, one.value, one.op, one.name)
                 store_int8(rewriter, value, array, one.axis)
                 stored += 1
+        told = []
         if made:
-            changes.append(f"{made} Gemm and MatMul with int8 weights, a scale every {self.block}")
+            told.append(f"{made} Gemm and MatMul with int8 weights, a scale every {self.block}")
         if stored:
-            changes.append(f"{stored} Conv weights in int8, float32 again when the model is loaded")
-        result = rewriter.finish()
-        if self.embeddings:
-            result, tables = store_tables(result)
-            changes += tables
-        check_worth(changes[raised:], reasons)
-        return Quantized(result, True, changes, told(model, reasons), [])
+            told.append(f"{stored} Conv weights in int8, float32 again when the model is loaded")
+        return finished(model, rewriter, converted, told, reasons, self.embeddings)

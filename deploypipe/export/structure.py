@@ -1,4 +1,4 @@
-"""The channel groups of a torch module, found on its exported graph.
+"""What of a torch module can be pruned, found on its exported graph: channels and branches.
 
 The export keeps parameter names and leaves norms alone, so that a group of cells leads straight
 back to parameters.  Nothing of torch is traced for pruning itself.
@@ -47,15 +47,6 @@ def structure_of(
     groups = tuple(_in_parameters(group, turned) for group in prunable_groups(model))
     known_as = {new: name for new, (name, _) in turned.items()}
     return Structure(groups, tuple(branches_of(model, names, known_as)))
-
-
-def parameter_groups(
-    module: torch.nn.Module,
-    sample: Mapping[str, np.ndarray],
-    dynamic: Mapping[str, tuple[int, ...]] | None = None,
-) -> list[ChannelGroup]:
-    """The groups of :func:`structure_of`."""
-    return list(structure_of(module, sample, dynamic).groups)
 
 
 def _turn(graph: ir.Graph, names: Collection[str]) -> dict[str, tuple[str, Sequence[int]]]:

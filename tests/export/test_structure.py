@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from deploypipe.export.parameter_groups import parameter_groups
+from deploypipe.export.structure import structure_of
 
 IMAGES = {"image": np.zeros((2, 3, 8, 8), np.float32)}
 
@@ -39,7 +39,7 @@ def found(net_torch):
     from deploypipe.compress.torch_model import TorchModel
 
     module = TorchModel.load(net_torch.path).module
-    return module, {group.name: group for group in parameter_groups(module, IMAGES)}
+    return module, {group.name: group for group in structure_of(module, IMAGES).groups}
 
 
 def test_a_sum_ties_all_its_layers_into_one_group(found):
@@ -78,7 +78,7 @@ def test_a_linear_on_3_axes_keeps_the_name_of_its_weight():
             return self.down(self.up(tokens).relu()).mean(1)
 
     module = Tokens()
-    (group,) = parameter_groups(module, {"tokens": np.zeros((2, 5, 6), np.float32)})
+    (group,) = structure_of(module, {"tokens": np.zeros((2, 5, 6), np.float32)}).groups
     assert (group.name, group.channels) == ("up.weight", 10)
     assert slices_of(group, module) == {("up.weight", 0), ("up.bias", 0), ("down.weight", 1)}
 
@@ -93,7 +93,7 @@ def test_a_weight_that_is_also_read_untransposed_is_cut_once_for_both():
             return (self.up(tokens).relu() @ self.up.weight).mean(1)
 
     module = Tied()
-    (group,) = parameter_groups(module, {"tokens": np.zeros((2, 5, 6), np.float32)})
+    (group,) = structure_of(module, {"tokens": np.zeros((2, 5, 6), np.float32)}).groups
     assert group.channels == 10
     assert slices_of(group, module) == {("up.weight", 0)}
 
@@ -102,6 +102,6 @@ def test_looking_for_groups_changes_no_weight(net_torch):
     from deploypipe.compress.torch_model import TorchModel
 
     model, same = TorchModel.load(net_torch.path).module, TorchModel.load(net_torch.path).module
-    parameter_groups(model, IMAGES)
+    structure_of(model, IMAGES)
     pairs = zip(model.state_dict().values(), same.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
