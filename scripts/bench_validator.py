@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +76,22 @@ class Decided:
         return "slower" if self.naive_ratio > 1 + MARGIN else "not slower"
 
 
-def chain(length: int, file: Path) -> Path:
-    """A model of ``length`` products of [32, 64] with [64, 64]: its length is its work."""
-    weight = numpy_helper.from_array(np.full((64, 64), 1 / 64, np.float32), "w")
-    names = ["x", *(f"h{i}" for i in range(1, length)), "y"]
-    nodes = [helper.make_node("MatMul", [names[i], "w"], [names[i + 1]]) for i in range(length)]
-    ends = (
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [32, 64])] for name in ("x", "y")
-    )
-    graph = helper.make_graph(nodes, "chain", *ends, [weight])
+def chain(length: int, file: Path, width: int = 0) -> Path:
+    """A model of ``length`` products of [32, 64] with [64, 64]: its length is its work.
+
+    ``width`` is of one more product there and back, for less than one more in length.
+    """
+    sizes = [64] * (length + 1) + ([width, 64] if width else [])
+    shapes = list(pairwise(sizes))
+    weights = {shape: np.full(shape, 1 / shape[0], np.float32) for shape in shapes}
+    names = ["x", *(f"h{i}" for i in range(1, len(shapes))), "y"]
+    nodes = [
+        helper.make_node("MatMul", [names[i], "w{}_{}".format(*shape)], [names[i + 1]])
+        for i, shape in enumerate(shapes)
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [32, 64]) for name in "xy")
+    stored = [numpy_helper.from_array(w, "w{}_{}".format(*shape)) for shape, w in weights.items()]
+    graph = helper.make_graph(nodes, "chain", [x], [y], stored)
     opsets = [helper.make_opsetid("", 20)]
     onnx.save(helper.make_model(graph, ir_version=10, opset_imports=opsets), file)
     return file
@@ -91,7 +99,11 @@ def chain(length: int, file: Path) -> Path:
 
 def slowed(folder: Path, target: Cpu, rounds: int) -> tuple[Path, float]:
     """The model whose extra work takes closest to 8 % longer, and how much longer it takes."""
-    files = {str(n): chain(SMALL + n, folder / f"plus{n}.onnx") for n in (0, 3, 4, 5, 6)}
+    extra = [(0, 0), *((n, width) for n in (2, 3, 4, 5) for width in (8, 24, 40))]
+    files = {
+        f"{n}, {width}": chain(SMALL + n, folder / f"plus_{n}_{width}.onnx", width)
+        for n, width in extra
+    }
     openers = {label: opener(target, file) for label, file in files.items()}
     pace = Pace(rounds, blocks=12, budget_seconds=6.0 * rounds, slot_seconds=0.004)
     found = time_many(openers, feeds(), pace)

@@ -87,6 +87,8 @@ class Target(ABC):
     """What the software calls itself, such as an execution provider of ONNX Runtime."""
     channel_block: ClassVar[int] = 1
     """Channels that its kernels take at a time: fewer than a full block gain nothing."""
+    forkable: ClassVar[bool] = False
+    """Whether a process that has loaded the software, and opened nothing, may be forked."""
 
     @abstractmethod
     def missing(self) -> str | None:

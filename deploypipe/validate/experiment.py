@@ -55,14 +55,15 @@ class Plan:
 
     ``seconds`` is an upper bound, never reached where the first look decides; None takes 10 s for a
     model below 1 ms, 10 s more for each further one, at most 120.  A block is there and back over
-    three models, in slots of ``slot_seconds`` but at least ``slot_calls`` calls.
+    three models, in slots of ``slot_seconds`` but at least ``slot_calls`` calls: many short ones,
+    since what disturbs a machine lasts longer than they do, and then meets all three.
     """
 
     looks: Looks = Looks()
     seconds: float | None = None
-    blocks: int = 24
-    slot_seconds: float = 0.0015
-    slot_calls: int = 3
+    blocks: int = 48
+    slot_seconds: float = 0.0006
+    slot_calls: int = 2
 
     def __post_init__(self) -> None:
         if self.blocks < 1 or (self.seconds is not None and not self.seconds > 0):
@@ -79,7 +80,7 @@ class Plan:
             budget_seconds=max(most, LEAST_ROUND_SECONDS if seconds >= SHORTEST else 0.0),
             slot_seconds=self.slot_seconds,
             least_calls=self.slot_calls,
-            warm_seconds=min(0.5, seconds / 250),
+            warm_seconds=min(0.5, seconds / 333),
         )
 
 
@@ -173,10 +174,13 @@ class Experiment:
         )
 
     def _room(self, run: Run, began: int, starting: float | None = None) -> int:
-        """How many rounds the clock leaves time for; three are always taken."""
+        """How many rounds the clock leaves time for; three are always taken.
+
+        The time of one more is kept, for one that takes longer than all before.
+        """
         rounds: list[Round] = getattr(self, run)
         share = FIRST_SHARE if run == "first" else 1.0
-        left = share * self._seconds() - (self.clock() - began) / 1e9
+        left = share * self._seconds() - (self.clock() - began) / 1e9 - self.longest
         each = self.longest + (self.starting if starting is None else starting)
         fit = int(left / each) if each > 0 else self.plan.looks.counts[-1]
         return max(fit, LEAST_ROUNDS - len(rounds), 0)

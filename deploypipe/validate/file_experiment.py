@@ -18,7 +18,7 @@ from deploypipe.core.tensors import TensorSpec, fixed_batch
 from deploypipe.runtime import Feeds, Target
 from deploypipe.validate.experiment import Experiment, Plan, Take, here
 from deploypipe.validate.feeds import random_feeds, sample_feeds
-from deploypipe.validate.fresh import Fresh, fresh_target, saved
+from deploypipe.validate.fresh import Fresh, fresh_on, saved
 from deploypipe.validate.interleave import (
     LEAST_ROUNDS,
     Opener,
@@ -38,7 +38,6 @@ from deploypipe.validate.latency import (
 from deploypipe.validate.records import Samples
 from deploypipe.validate.signature import Signature, shared_inputs
 from deploypipe.validate.subject import opener_of
-from deploypipe.validate.workers import Workers
 
 LEAST_SECONDS = 3.0
 """A shorter decision has no time for processes, and gets fresh sessions in this one."""
@@ -138,12 +137,10 @@ def _rounds(
 
 def _fresh(subjects: Mapping[str, object], target: Target, seconds: float | None) -> Fresh | None:
     """Fresh processes, where all models have a name and the target can be made anew."""
-    spec = fresh_target(target)
     named = all(isinstance(subject, str | Path) for subject in subjects.values())
-    if spec is None or not named or (seconds is not None and seconds < LEAST_SECONDS):
+    if not named or (seconds is not None and seconds < LEAST_SECONDS):
         return None
-    models = {label: str(subject) for label, subject in subjects.items()}
-    return Fresh(models, Workers(spec))
+    return fresh_on(target, subjects)
 
 
 def _in_processes(fresh: Fresh, feeds: Sequence[Feeds]) -> Take:

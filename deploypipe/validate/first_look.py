@@ -8,13 +8,13 @@ from pathlib import Path
 from deploypipe.core.tensors import fixed_batch
 from deploypipe.runtime import Target
 from deploypipe.validate.feeds import sample_feeds
-from deploypipe.validate.fresh import Fresh, fresh_target, saved
+from deploypipe.validate.fresh import fresh_on, saved
 from deploypipe.validate.interleave import Pace
 from deploypipe.validate.latency import CANDIDATE, REFERENCE
 from deploypipe.validate.records import Samples
 from deploypipe.validate.signature import shared_inputs
 from deploypipe.validate.verdict import Check, Outcome
-from deploypipe.validate.workers import Crash, Workers
+from deploypipe.validate.workers import Crash
 
 ONCE = Pace(rounds=1, budget_seconds=0.01, warm_calls=1, warm_seconds=0.0)
 
@@ -27,11 +27,10 @@ def first_look(
     Also None where only this process knows the target.  Raises as opening the models and asking
     the candidate here would, and where they do not take and give the same.
     """
-    spec = fresh_target(target)
-    if spec is None:
+    models = {} if reference is None else {REFERENCE: reference}
+    fresh = fresh_on(target, {**models, CANDIDATE: candidate})
+    if fresh is None:
         return None
-    models = {} if reference is None else {REFERENCE: str(reference)}
-    fresh = Fresh({**models, CANDIDATE: str(candidate)}, Workers(spec))
     fresh.workers.expect(2)
     with tempfile.TemporaryDirectory(prefix="deploypipe-") as folder:
         try:

@@ -15,6 +15,7 @@ from deploypipe.runtime import TARGETS, Feeds, Target
 from deploypipe.validate.interleave import Pace, Round, Turns
 from deploypipe.validate.round_json import round_from_json
 from deploypipe.validate.signature import Signature
+from deploypipe.validate.subject import is_code
 from deploypipe.validate.worker import save_feeds
 from deploypipe.validate.workers import Workers
 
@@ -66,6 +67,16 @@ class Fresh:
         if "error" in answer:
             raise _error(**answer["error"])
         return answer
+
+
+def fresh_on(target: Target, models: Mapping[str, object]) -> Fresh | None:
+    """Fresh processes for models on a target; None where only this process knows the target."""
+    spec = fresh_target(target)
+    if spec is None:
+        return None
+    names = {label: str(model) for label, model in models.items()}
+    fork = target.forkable and not any(is_code(name) for name in names.values())
+    return Fresh(names, Workers(spec, fork=fork))
 
 
 def fresh_target(target: Target) -> dict[str, Any] | None:

@@ -1,22 +1,27 @@
 """A fresh process that opens models, times them in turns, writes down what it saw, and ends.
 
-    python -P -m deploypipe.validate.worker FOLDER TARGET
+    python -P -m deploypipe.validate.worker TARGET [fork]
 
-It loads what ``TARGET`` (a spec in JSON) needs, says ``ready``, and waits for a line: then ``job.json``
-lies in ``FOLDER``, where ``answer.json`` comes to lie beside it.  ``doing.txt`` names the model that is
-at work, for whoever finds the process dead.
+It loads what ``TARGET`` (a spec in JSON) needs, says ``ready``, and waits for a line that names a
+folder: there lies ``job.json``, and ``answer.json`` comes to lie beside it.  ``doing.txt`` names the
+model that is at work, for whoever finds the process dead.
+
+With ``fork`` it says ``ready to fork``, if it can, and stays: each line gets a process of its own,
+forked off before anything was opened, and is told that one's number and then how it ended.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -27,7 +32,8 @@ from deploypipe.validate.interleave import Opener, Pace, Turns, one_round
 from deploypipe.validate.round_json import round_to_json
 from deploypipe.validate.subject import opener_of
 
-JOB, ANSWER, DOING, READY = "job.json", "answer.json", "doing.txt", "ready"
+JOB, ANSWER, DOING, LOG = "job.json", "answer.json", "doing.txt", "log.txt"
+READY, READY_TO_FORK = "ready", "ready to fork"
 
 
 def main(folder: Path) -> None:
@@ -112,22 +118,69 @@ def _noting(file: Path) -> Iterator[Callable[[str], object]]:
         yield at_work
 
 
-def wait_for_job(target: str) -> bool:
-    """Load the runtime, say so, and wait; whether there is a job at all.
+def serve(target: str, fork: bool) -> None:
+    """Load the runtime, say so, and do what the lines on standard input ask for.
 
     What libraries print goes to standard error from now on: standard output is for whoever waits.
     """
-    private = os.dup(1)
+    told = os.dup(1)
     os.dup2(2, 1)
     _target(json.loads(target)).missing()  # it loads the runtime
-    os.write(private, f"{READY}\n".encode())
-    os.close(private)
-    return bool(sys.stdin.readline())
+    fork = fork and can_fork()
+    os.write(told, f"{READY_TO_FORK if fork else READY}\n".encode())
+    if not fork:
+        os.close(told)
+        if line := sys.stdin.readline():
+            main(Path(line.strip()))
+        return
+    gc.freeze()  # nobody's garbage, so that no collection writes to what forks share
+    while line := sys.stdin.readline():
+        number = os.fork()
+        if number == 0:
+            os.close(told)
+            _as_new(Path(line.strip()))
+        os.write(told, f"{number}\n".encode())
+        _, status = os.waitpid(number, 0)
+        os.write(told, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def can_fork() -> bool:
+    """Whether this is the only thread: a fork has no other, but the locks that they held."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:  # there is none but on Linux
+        return False
+
+
+def _as_new(folder: Path) -> NoReturn:
+    """What a fork does, on a heap that lies elsewhere in each: it ends when it is done.
+
+    Code does not move then, but rounds of one such process have differed no less than rounds of
+    many: what differs is where a model's memory lies, which is the fork's own.
+    """
+    code = 1
+    try:
+        log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, log), (2, log)):
+            os.dup2(file, stream)
+        apart = random.SystemRandom()
+        small = [bytearray(apart.randrange(1 << 9, 1 << 17)) for _ in range(apart.randrange(40))]
+        large = np.empty(apart.randrange(1 << 18, 1 << 23), np.uint8)
+        main(folder)
+        del small, large
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    end(code)
+
+
+def end(code: int = 0) -> NoReturn:
+    """Taking sessions apart takes time, and nobody needs it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    if wait_for_job(sys.argv[2]):
-        main(Path(sys.argv[1]))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # taking sessions apart takes time, and nobody needs it
+    serve(sys.argv[1], "fork" in sys.argv[2:])
+    end()

@@ -16,6 +16,7 @@ class Cpu(OnnxRuntimeTarget):
     install: ClassVar[str] = "pip install onnxruntime"
     channel_block: ClassVar[int] = 4
     """ONNX Runtime's blocked convolution takes input channels in multiples of four."""
+    forkable: ClassVar[bool] = True
 
     def providers(self) -> list[tuple[str, dict[str, str]]]:
         return [(self.provider, {})]

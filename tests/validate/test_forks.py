@@ -1,0 +1,189 @@
+"""One process that has loaded the runtime, and a fork of it for every job."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploypipe.runtime import TARGETS
+from deploypipe.validate.fresh import Fresh, fresh_on, fresh_target, saved
+from deploypipe.validate.interleave import Pace, Turns
+from deploypipe.validate.workers import Crash, Workers
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of threads")
+
+CODE = """
+import os, time
+from pathlib import Path
+
+import numpy as np
+
+def note(*words):
+    with Path(__file__).with_name("notes.txt").open("a") as file:
+        print(*words, file=file)
+
+def notes():
+    note(os.getpid(), os.getppid(), np.empty(5000).ctypes.data)
+    return lambda: time.sleep(0.0005)
+
+def aborts():
+    return lambda feed: os.abort()
+
+def hangs():
+    note(os.getpid())
+    return lambda: time.sleep(60)
+
+def prints():
+    print("a line for whoever waits")
+    return lambda: time.sleep(0.0005)
+
+def reads():
+    assert not os.read(0, 1)
+    return lambda: time.sleep(0.0005)
+"""
+
+ONCE = Pace(rounds=1, blocks=1, budget_seconds=0.05, warm_seconds=0.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "made.py").write_text(CODE)
+    return tmp_path
+
+
+@pytest.fixture
+def workers(cpu):
+    made = Workers(fresh_target(cpu), patience=20.0, fork=True)
+    yield made
+    made.expect(0)
+
+
+@pytest.fixture
+def work(folder, workers):
+    """A round on one function of the file."""
+
+    def run(name, models=None):
+        fresh = Fresh(models or {"reference": f"{folder / 'made.py'}:{name}"}, workers)
+        return fresh.round(["reference"], saved([{}], folder), [Turns(("reference",))], ONCE, "0")
+
+    return run
+
+
+def noted(folder):
+    lines = (folder / "notes.txt").read_text().splitlines()
+    return [tuple(map(int, line.split())) for line in lines]
+
+
+def alive(number):
+    """Whether there is such a process, and not only a note that somebody should take of its end."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def gone(number):
+    """Whether it ends soon: a signal takes a moment."""
+    until = time.monotonic() + 10
+    while alive(number) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not alive(number)
+
+
+def test_each_job_has_a_process_of_its_own_off_the_same_one(folder, workers, work):
+    for _ in range(3):
+        assert work("notes").median("reference") > 0
+    numbers, parents, _ = zip(*noted(folder), strict=True)
+    assert len(set(numbers)) == 3
+    assert set(parents) == {workers.waiting[0].process.pid}
+    assert len(workers.waiting) == 1
+
+
+def test_memory_lies_elsewhere_in_each(folder, work):
+    for _ in range(4):
+        work("notes")
+    assert len({address for *_, address in noted(folder)}) > 1
+
+
+def test_a_crash_is_named_and_takes_no_other_with_it(work, workers):
+    work("notes")
+    first = workers.waiting[0].process.pid
+    with pytest.raises(Crash, match="the process of the reference was killed by SIGABRT") as caught:
+        work("aborts")
+    assert caught.value.label == "reference"
+    assert work("notes").median("reference") > 0
+    assert workers.waiting[0].process.pid == first
+
+
+def test_a_job_that_never_ends_is_ended_with_its_fork(folder, work, workers):
+    workers.patience = 1.0
+    with pytest.raises(Crash, match="did not end within 1 s"):
+        work("hangs")
+    ((number,),) = noted(folder)
+    assert not workers.waiting
+    assert gone(number)
+    assert work("notes").median("reference") > 0
+
+
+@pytest.mark.parametrize("name", ["prints", "reads"])
+def test_what_a_job_prints_or_reads_is_no_message(work, name):
+    assert work(name).median("reference") > 0
+    assert work(name).median("reference") > 0
+
+
+def test_the_one_that_forks_is_gone_afterwards(work, workers):
+    work("notes")
+    one = workers.waiting[0]
+    workers.expect(0)
+    assert one.process.poll() is not None
+    assert not one.folder.exists()
+
+
+def test_a_process_that_dies_while_it_waits_is_a_crash_and_is_replaced(work, workers):
+    workers.expect(1)
+    workers.waiting[0].process.kill()
+    with pytest.raises(Crash, match="the process of the measurement was killed by SIGKILL"):
+        work("notes")
+    assert work("notes").median("reference") > 0
+
+
+def test_with_a_second_thread_every_job_gets_a_process_from_the_start(
+    folder, workers, work, monkeypatch
+):
+    """A fork would have none of it, but its locks."""
+    (folder / "sitecustomize.py").write_text(
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    workers.expect(2)
+    assert [one.stays for one in workers.waiting] == [False, False]
+    assert work("notes").median("reference") > 0
+    assert len(workers.waiting) == 1
+    assert noted(folder)[0][1] == os.getpid()
+
+
+def test_only_files_on_the_processor_are_forked_for(cpu):
+    """Code may start threads of its own, and computes with numpy, whose threads a fork does without."""
+    assert fresh_on(cpu, {"reference": "a.onnx", "candidate": "b.onnx"}).workers.fork
+    assert not fresh_on(cpu, {"reference": "a.onnx", "candidate": "b.py:built"}).workers.fork
+    cuda = TARGETS.build({"cuda": {"device": 0}})
+    assert not fresh_on(cuda, {"reference": "a.onnx"}).workers.fork
+
+
+def test_a_file_answers_in_a_fork_as_it_does_here(folder, workers, cpu, chain):
+    (folder / "chain.onnx").write_bytes(chain(3))
+    fresh = Fresh({"reference": str(folder / "chain.onnx")}, workers)
+    assert [spec.name for spec in fresh.signatures()["reference"].inputs] == ["h0"]
+    feeds = saved([{"h0": np.ones((1, 64), np.float32)}], folder)
+    two = type(cpu)(threads=2)
+    threaded = Fresh(fresh.models, Workers(fresh_target(two), fork=True))
+    for one in (fresh, threaded):
+        told = one.round(["reference"], feeds, [Turns(("reference",))], ONCE, "0")
+        assert told.environments["reference"]["provider"] == "CPUExecutionProvider"
+        assert told.environments["reference"]["threads"] in (1, 2)
+    threaded.workers.expect(0)
