@@ -21,18 +21,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from bench_channels import call, exported, one_row
+from bench_channels import call, exported
 from channel_jobs import peak_bytes
+from result_rows import Facts, Row, by_experiment, keep, one_row
 
 from deploypipe.core.errors import one_paragraph
-from deploypipe.core.files import write_text
-from deploypipe.runtime import host
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "scripts" / "results"
 THREADS = 2
 CALIBRATORS = ("mse", "percentile", "entropy")
 MODELS, HUNGRY = ("mobilenet_v2", "resnet50", "vit_b_16"), ("resnet50", "vit_b_16")
@@ -43,7 +40,6 @@ PEERS = ("onnxruntime MinMax", "onnxruntime Percentile", "onnxruntime Entropy")
 FASTER, TIMES, MORE_BYTES = 10.0, 3.0, 300_000_000
 """Ours over Percentile and Entropy; ours in times of inference; memory beyond inference."""
 
-Facts = dict[str, Any]
 Feeds = dict[str, np.ndarray]
 
 
@@ -131,7 +127,7 @@ JOBS: dict[str, Callable[[Path, int], Facts]] = {
 }
 
 
-def bench(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
+def bench(name: str, given: argparse.Namespace) -> list[Row]:
     """All methods on one model."""
     path = given.cache / f"{name}.onnx"
     if reason := exported(name, path, given.limit):
@@ -147,19 +143,10 @@ def bench(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def by_model(rows: list[dict[str, Any]]) -> dict[str, dict[str, Facts]]:
-    """model -> method -> metric -> value."""
-    found: dict[str, dict[str, Facts]] = {}
-    for row in rows:
-        facts = found.setdefault(row["experiment"], {}).setdefault(row["method"], {})
-        facts[row["metric"]] = row["value"]
-    return found
-
-
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[Row]) -> str:
     """Markdown."""
     lines = ["| calibration | seconds | of plain inference | more memory |", "|---|---|---|---|"]
-    for model, methods in by_model(rows).items():
+    for model, methods in by_experiment(rows).items():
         plain = methods.get(INFERENCE, {})
         for method, facts in methods.items():
             if "seconds" not in facts or "seconds" not in plain:
@@ -173,10 +160,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def missed(rows: list[dict[str, Any]]) -> list[str]:
+def missed(rows: list[Row]) -> list[str]:
     """A sentence for every bar that deploypipe misses."""
     lines = []
-    for model, methods in by_model(rows).items():
+    for model, methods in by_experiment(rows).items():
         plain, mine = methods.get(INFERENCE, {}), methods.get(OURS, {})
         if "seconds" not in plain or "seconds" not in mine:
             lines.append(f"bar missed: {model}: {mine.get('reason', plain.get('reason'))}")
@@ -220,12 +207,7 @@ def main() -> None:
     print(table(rows))
     print("\n".join(short := missed(rows)) or "Every bar is met.")
     if not given.quick:
-        text = {
-            "environment": host(),
-            "command": "python scripts/bench_calibration.py",
-            "rows": rows,
-        }
-        write_text(RESULTS / "calibration.json", json.dumps(text, indent=1) + "\n")
+        keep("calibration", "python scripts/bench_calibration.py", rows)
     sys.exit(bool(short))
 
 

@@ -34,7 +34,6 @@ import traceback
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -49,7 +48,6 @@ from channel_table import (
     OURS,
     PEERS,
     TORCH_PRUNING,
-    Row,
     missed,
     table,
     verdict,
@@ -57,14 +55,14 @@ from channel_table import (
 from dead_channels import ZEROS, Killed, count_weights, kill
 from more_models import NAMES
 from onnx import helper, numpy_helper
+from result_rows import SEED, Facts, Row, keep, kept, one_row
 
 from deploypipe.core.errors import one_paragraph
-from deploypipe.core.files import write_text, writing
+from deploypipe.core.files import writing
 from deploypipe.graph.check import random_feeds, relative_error
 from deploypipe.graph.files import load, save, to_bytes
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.graph.passes.fold_constants import FoldConstants
-from deploypipe.runtime import host
 from deploypipe.runtime.targets.cpu import Cpu
 from deploypipe.validate.alone import alone
 from deploypipe.validate.files import opener
@@ -72,7 +70,7 @@ from deploypipe.validate.interleave import Pace
 from deploypipe.validate.latency import time_many
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "scripts" / "results"
+COMMAND = "python scripts/bench_channels.py"
 CLASSIFIERS = (
     "alexnet",
     "vgg16_bn",
@@ -111,24 +109,26 @@ OTHERS = (
 QUICK = ("squeezenet1_1", "resnet18", "shufflenet_v2_x1_0")
 TIMED = ("resnet20", "resnet56")
 """The demo's and the CIFAR recipe's."""
-SHARE, SEED = 0.25, 0
+SHARE = 0.25
 CHAINS, QUICK_CHAINS = (100, 1000, 5000), (50, 150)
 SHARES, ROUNDINGS = (0.25, 0.5, 0.75), (1, 4, 8, 16)
 QUICK_SHARES, QUICK_ROUNDINGS = (0.5,), (1, 8)
 
 Outputs = dict[str, np.ndarray]
-Facts = dict[str, Any]
 
 
-def exported(name: str, path: Path, given: argparse.Namespace) -> str:
-    """Write a model if it is not there yet; why that failed, or nothing."""
+def exported(name: str, path: Path, limit: float, models_python: str = sys.executable) -> str:
+    """Write a model if it is not there yet; why that failed, or nothing.
+
+    Those of ``NAMES`` are built in ``models_python``; ``limit`` is in seconds.
+    """
     if path.exists():
         return ""
     more = name in NAMES
     script = "bench_more_models.py" if more else "bench_models.py"
-    python = given.models_python if more else sys.executable
+    python = models_python if more else sys.executable
     with writing(path) as temporary:
-        done = call([python, ROOT / "scripts" / script, name, temporary], given.limit)
+        done = call([python, ROOT / "scripts" / script, name, temporary], limit)
         if not temporary.exists():
             temporary.touch()
     if done.get("reason"):
@@ -173,7 +173,7 @@ def answers(model: Path | bytes, feeds: Outputs) -> Outputs:
 def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
     """All tools on one model, both ways."""
     path = given.cache / f"{name.replace('/', '_')}.onnx"
-    reason = exported(name, path, given)
+    reason = exported(name, path, given.limit, given.models_python)
     if reason:
         return [one_row(name, "torch.onnx.export", "reason", reason, 0.0)]
     rows: list[Row] = []
@@ -270,14 +270,6 @@ def told(facts: Facts) -> str:
     return f"{facts['verdict']}: {', '.join(figures)}"
 
 
-def one_row(experiment: str, method: str, metric: str, value: object, seconds: float) -> Row:
-    """A row of the results; seconds are those of the work that the value comes from."""
-    if isinstance(value, float) and not math.isfinite(value):
-        value = str(value)
-    same = {"experiment": experiment, "method": method, "metric": metric, "value": value}
-    return {**same, "seconds": round(seconds, 2), "seed": SEED}
-
-
 def chain(layers: int, channels: int = 8) -> onnx.ModelProto:
     """Conv-Relu, 3x3 and padded, ``layers`` times on 8x8 pixels."""
     rng = np.random.default_rng(SEED)
@@ -336,7 +328,7 @@ def bench_big(given: argparse.Namespace) -> list[Row]:
 def bench_latency(name: str, given: argparse.Namespace) -> list[Row]:
     """A network for CIFAR without a share of its channels, all variants timed in turns."""
     path = given.cache / f"{name}.onnx"
-    reason = exported(name, path, given)
+    reason = exported(name, path, given.limit, given.models_python)
     if reason:
         return [one_row(name, "torch.onnx.export", "reason", reason, 0.0)]
     shares, roundings = (QUICK_SHARES, QUICK_ROUNDINGS) if given.quick else (SHARES, ROUNDINGS)
@@ -403,9 +395,10 @@ def main() -> None:
     for name in names if given.models is None else given.models:
         rows += bench_latency(name, given) if name in TIMED else bench_model(name, given)
         if whole or given.update:
-            keep(rows)  # it takes hours: what is done stays, should it be stopped
+            # It takes hours: what is done stays, should it be stopped.
+            keep("channels", COMMAND, rows)
     if given.update:
-        keep(rows)
+        keep("channels", COMMAND, rows)
     print(table(rows))
     short = missed(rows)
     print("\n".join(["", *short]) if short else "\nEvery bar is met.")
@@ -414,14 +407,7 @@ def main() -> None:
 
 def kept_but(names: Sequence[str]) -> list[Row]:
     """The last full run's rows without those of some models."""
-    rows: list[Row] = json.loads((RESULTS / "channels.json").read_text())["rows"]
-    return [row for row in rows if row["experiment"].partition(" ")[0] not in names]
-
-
-def keep(rows: list[Row]) -> None:
-    """Keep the measurements with the machine that made them."""
-    text = {"environment": host(), "command": "python scripts/bench_channels.py", "rows": rows}
-    write_text(RESULTS / "channels.json", json.dumps(text, indent=1) + "\n")
+    return [row for row in kept("channels") if row["experiment"].partition(" ")[0] not in names]
 
 
 if __name__ == "__main__":

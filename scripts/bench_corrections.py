@@ -21,15 +21,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from bench_channels import call, exported, one_row
+from bench_channels import call, exported
 from bench_quantize import images, optimized
 from channel_jobs import peak_bytes
+from result_rows import Facts, Row, by_experiment, keep, one_row
 
-from deploypipe.core.files import write_text
 from deploypipe.graph.files import load
 from deploypipe.quantize import CALIBRATORS, CORRECTIONS, PROFILES
 from deploypipe.quantize.correct import accepts, correct
@@ -40,11 +39,9 @@ from deploypipe.quantize.placement import place
 from deploypipe.quantize.signal import outputs_of, sqnr_db
 from deploypipe.quantize.units import find_units
 from deploypipe.quantize.workshop import Workshop
-from deploypipe.runtime import host
 from deploypipe.runtime.targets.cpu import Cpu
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "scripts" / "results"
 CIFAR = ("cifar10_resnet20", "cifar10_resnet56")
 TRAINED = (*CIFAR, "minilm")
 MODELS = (
@@ -73,7 +70,6 @@ ROWS = (
 START = "none"
 THREADS, BITS = 2, (8, 4)
 
-Facts = dict[str, Any]
 Feeds = list[dict[str, np.ndarray]]
 
 
@@ -162,14 +158,14 @@ def prepared(name: str, given: argparse.Namespace) -> tuple[Path, str]:
         from quantize_minilm import export
 
         export(path)
-    elif reason := exported(name, path, given):
+    elif reason := exported(name, path, given.limit):
         return path, reason
     if not result.exists():
         optimized(path, result)
     return result, ""
 
 
-def bench(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
+def bench(name: str, given: argparse.Namespace) -> list[Row]:
     """All corrections on one model, in a process of its own."""
     path, reason = prepared(name, given)
     if reason:
@@ -187,18 +183,9 @@ def bench(name: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def by_model(rows: list[dict[str, Any]]) -> dict[str, dict[str, Facts]]:
-    """model -> correction -> metric -> value."""
-    found: dict[str, dict[str, Facts]] = {}
-    for row in rows:
-        facts = found.setdefault(row["experiment"], {}).setdefault(row["method"], {})
-        facts[row["metric"]] = row["value"]
-    return found
-
-
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[Row]) -> str:
     """Markdown: dB gained and seconds; in brackets what was refused."""
-    models = by_model(rows)
+    models = by_experiment(rows)
     lines = [f"| | dB before | {' | '.join(ROWS)} |", "|---" * (len(ROWS) + 2) + "|"]
     for name, methods in models.items():
         start = methods[START]
@@ -217,13 +204,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def missed(rows: list[dict[str, Any]]) -> list[str]:
+def missed(rows: list[Row]) -> list[str]:
     """A sentence for every default that costs more than the observation or makes outputs worse."""
-    from deploypipe.quantize.story import CHEAP
+    from deploypipe.quantize.job import CHEAP
 
     names = ", ".join(CORRECTIONS.name_of(one) for one in CHEAP)
     lines = []
-    for model, methods in by_model(rows).items():
+    for model, methods in by_experiment(rows).items():
         start, facts = methods[START], methods.get(names)
         if "db" not in start:
             lines.append(f"bar missed: {model}: {start.get('reason')}")
@@ -240,7 +227,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="cifar10_resnet20; kept nowhere")
     parser.add_argument("--cache", type=Path, default=ROOT / "out" / "bench_channels")
     parser.add_argument("--limit", type=float, default=3600, help="seconds for a model")
-    parser.add_argument("--models-python", default=sys.executable, help=argparse.SUPPRESS)
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--bits", type=int, default=8, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -256,9 +242,7 @@ def main() -> None:
     print(table(rows))
     print("\n".join(short := missed(rows)) or "Every bar is met.")
     if not given.quick:
-        command = "python scripts/bench_corrections.py"
-        text = {"environment": host(), "command": command, "rows": rows}
-        write_text(RESULTS / "corrections.json", json.dumps(text, indent=1) + "\n")
+        keep("corrections", "python scripts/bench_corrections.py", rows)
     sys.exit(bool(short))
 
 

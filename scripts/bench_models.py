@@ -7,12 +7,8 @@ python scripts/bench_models.py NAME model.onnx
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import sys
 import types
-import warnings
 from pathlib import Path
 
 # Without torchvision's compiled ops its registrations of them raise; no model here uses one.
@@ -20,6 +16,7 @@ sys.modules["torchvision._meta_registrations"] = types.ModuleType("empty")
 
 import torch  # noqa: E402
 import torchvision  # noqa: E402
+from quiet_export import quiet_export  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 DETECTORS = (
@@ -134,20 +131,6 @@ def inputs_of(name: str) -> tuple[Tensor, ...]:
     return (torch.randn(1, 3, size, size),)
 
 
-def export(name: str, path: Path) -> None:
-    """Write the model as ONNX; whatever the exporter cannot do is raised as it comes."""
-    logging.disable(logging.WARNING)
-    talk = io.StringIO()
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(talk),
-        contextlib.redirect_stderr(talk),
-    ):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            build(name), inputs_of(name), path, dynamo=True, external_data=False, verbose=False
-        )
-
-
 if __name__ == "__main__":
-    export(sys.argv[1], Path(sys.argv[2]))
+    name, path = sys.argv[1], Path(sys.argv[2])
+    quiet_export(build(name), inputs_of(name), path)

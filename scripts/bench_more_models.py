@@ -7,12 +7,8 @@ python scripts/bench_more_models.py NAME model.onnx      in a Python with transf
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import sys
 import types
-import warnings
 from pathlib import Path
 
 # Without torchvision's compiled ops its registrations of them raise; no model here uses one.
@@ -20,6 +16,7 @@ sys.modules["torchvision._meta_registrations"] = types.ModuleType("empty")
 
 import torch  # noqa: E402
 from more_models import SIZE, TOKENS, TRANSFORMERS, WORDS  # noqa: E402
+from quiet_export import quiet_export  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 Inputs = tuple[Tensor, ...]
@@ -83,19 +80,6 @@ def enliven(model: nn.Module) -> nn.Module:
     return model
 
 
-def export(name: str, path: Path) -> None:
-    """Write the model as ONNX; whatever the exporter cannot do is raised as it comes."""
-    logging.disable(logging.WARNING)
-    talk = io.StringIO()
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(talk),
-        contextlib.redirect_stderr(talk),
-    ):
-        warnings.simplefilter("ignore")
-        model, inputs = build(name)
-        torch.onnx.export(model, inputs, path, dynamo=True, external_data=False, verbose=False)
-
-
 if __name__ == "__main__":
-    export(sys.argv[1], Path(sys.argv[2]))
+    name, path = sys.argv[1], Path(sys.argv[2])
+    quiet_export(*build(name), path)

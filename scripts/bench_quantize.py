@@ -18,7 +18,6 @@ STS-B and the CIFAR ResNets on CIFAR-10, by accuracy.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -26,20 +25,18 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import quantize_cifar
 import quantize_minilm
 from bench_channels import CLASSIFIERS, call, exported
 from quantize_jobs import METHODS, THREADS, single
-from quantize_table import by_experiment, missed, table
+from quantize_table import missed, table
+from result_rows import Facts, Row, by_experiment, keep, one_row
 
 from deploypipe.core.errors import one_paragraph
-from deploypipe.core.files import write_text
 from deploypipe.graph.files import load, save
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
-from deploypipe.runtime import host
 from deploypipe.runtime.targets.cpu import Cpu
 from deploypipe.stages.optimize import Optimize
 from deploypipe.validate.alone import alone
@@ -48,15 +45,11 @@ from deploypipe.validate.interleave import Pace
 from deploypipe.validate.latency import time_many
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "scripts" / "results"
 FLOAT = "float"
 CALIBRATION, JUDGED = 32, 24
 REAL = (quantize_minilm.NAME, *quantize_cifar.NAMES)
 QUICK = ("squeezenet1_1", "mobilenet_v3_small")
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-
-Row = dict[str, Any]
-Facts = dict[str, Any]
 
 
 def images(count: int, size: int, seed: int) -> np.ndarray:
@@ -102,7 +95,7 @@ def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
     """Both quantizers on one model."""
     source = given.cache / f"{name}.onnx"
     if reason := exported(name, source, given.limit):
-        return [row(name, FLOAT, "reason", reason, 0.0)]
+        return [one_row(name, FLOAT, "reason", reason, 0.0)]
     with tempfile.TemporaryDirectory(dir=given.cache) as text:
         folder = Path(text)
         files = {FLOAT: folder / "float.onnx"}
@@ -126,7 +119,7 @@ def bench_model(name: str, given: argparse.Namespace) -> list[Row]:
     for method, found in facts.items():
         print(name, method, told(found), file=sys.stderr, flush=True)
     return [
-        row(name, method, key, value, found.get("seconds", 0.0))
+        one_row(name, method, key, value, found.get("seconds", 0.0))
         for method, found in facts.items()
         for key, value in found.items()
     ]
@@ -143,7 +136,7 @@ def bench_real(name: str, given: argparse.Namespace) -> list[Row]:
     for method, facts in found.items():
         print(name, method, facts, file=sys.stderr, flush=True)
     return [
-        row(name, method, metric, value, seconds)
+        one_row(name, method, metric, value, seconds)
         for method, facts in found.items()
         for metric, value in facts.items()
     ]
@@ -177,12 +170,6 @@ def real_table(rows: list[Row]) -> str:
     return "\n\n".join([*tables, *([quantize_cifar.table(found)] if found else [])])
 
 
-def keep(name: str, command: str, rows: list[Row]) -> None:
-    """The rows of a full run, with the machine."""
-    text = {"environment": host(), "command": command, "rows": rows}
-    write_text(RESULTS / f"{name}.json", json.dumps(text, indent=1) + "\n")
-
-
 def measure(
     files: dict[str, Path], judged: list[dict[str, np.ndarray]], given: argparse.Namespace
 ) -> dict[str, Facts]:
@@ -198,7 +185,7 @@ def measure(
     rounds, seconds = (3, 6.0) if given.quick else (5, 20.0)
     with alone():
         openers = {method: opener(target, path) for method, path in files.items()}
-        timings = time_many(openers, judged[:4], Pace(rounds, budget_seconds=seconds))
+        timings = time_many(openers, judged[:4], Pace(rounds, blocks=12, budget_seconds=seconds, slot_seconds=0.003))
     for method, timing in timings.items():
         ratio = timing.ratio
         found[method]["p50_ms"] = timing.measurement.p50
@@ -224,14 +211,6 @@ def told(facts: Facts) -> str:
         for key in keys
         if key in facts
     )
-
-
-def row(name: str, method: str, metric: str, value: object, seconds: float) -> Row:
-    """One figure."""
-    if isinstance(value, float) and not math.isfinite(value):
-        value = str(value)
-    same = {"experiment": name, "method": method, "metric": metric, "value": value}
-    return {**same, "seconds": round(seconds, 2), "seed": 0}
 
 
 def main() -> None:

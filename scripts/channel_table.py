@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
-Row = dict[str, Any]
-Facts = dict[str, Any]
+from result_rows import Facts, Row, by_experiment
 
 MODES = ("zeros", "constants")
 OURS, ALONE = "deploypipe", "deploypipe, no proof"
@@ -35,15 +33,6 @@ def verdict(reason: str | None, error: float, removed: float) -> str:
     if not error <= EXACT:
         return "wrong"
     return "exact" if removed > 0 else "untouched"
-
-
-def by_experiment(rows: list[Row]) -> dict[str, dict[str, Facts]]:
-    """experiment -> method -> metric -> value."""
-    found: dict[str, dict[str, Facts]] = {}
-    for row in rows:
-        facts = found.setdefault(row["experiment"], {}).setdefault(row["method"], {})
-        facts[row["metric"]] = row["value"]
-    return found
 
 
 def missed(rows: list[Row]) -> list[str]:

@@ -34,19 +34,14 @@ def single(file: Path) -> Iterator[Feeds]:
 def deploypipe(source: Path, result: Path, samples: Path) -> Facts:
     """Our quantizer, which times what it makes and may refuse."""
     from deploypipe.graph.files import load, save
-    from deploypipe.quantize import CALIBRATORS, PROFILES, quantize_model
+    from deploypipe.quantize import CALIBRATORS, PROFILES, Job, quantize_model
     from deploypipe.runtime.targets.cpu import Cpu
     from deploypipe.stages.quantize import race
 
     target = Cpu(THREADS)
-    done = quantize_model(
-        load(source),
-        single(samples),
-        target,
-        calibrator=CALIBRATORS.build("auto"),
-        profile=PROFILES.build("cpu"),
-        race=race(target),
-    )
+    calibrator, profile = CALIBRATORS.build("auto"), PROFILES.build("cpu")
+    job = Job(target, calibrator, profile, single(samples), race=race(target))
+    done = quantize_model(load(source), job)
     save(done.model, result)
     decision = done.notes["decision"]
     return {

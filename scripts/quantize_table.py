@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Any
 
-Row = dict[str, Any]
-Facts = dict[str, Any]
+from result_rows import Facts, Row, by_experiment
 
 OURS, PEER, ADVISED, FLOAT = "deploypipe", "onnxruntime", "onnxruntime, U8S8", "float"
 NEVER_SLOWER, MEAN_SPEED, MEAN_DB = 0.98, 1.25, 3.0
 """Of the float model's speed; the geometric mean over the peer's; SQNR above the peer's in dB."""
-
-
-def by_experiment(rows: list[Row]) -> dict[str, dict[str, Facts]]:
-    """model -> method -> metric -> value."""
-    found: dict[str, dict[str, Facts]] = {}
-    for row in rows:
-        facts = found.setdefault(row["experiment"], {}).setdefault(row["method"], {})
-        facts[row["metric"]] = row["value"]
-    return found
 
 
 def ratios(found: dict[str, dict[str, Facts]], peer: str) -> list[float]:

@@ -6,11 +6,9 @@ python scripts/update_readme.py [--check]
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import bench_calibration
 import bench_quantize
@@ -18,37 +16,31 @@ import bench_validator
 import channel_table
 import quantize_table
 from bench_recipes import table
+from result_rows import RESULTS, kept
 
 from deploypipe.core.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "scripts" / "results"
-
-
-def rows_of(name: str) -> list[dict[str, Any]]:
-    """What the last full run of a bench kept."""
-    rows: list[dict[str, Any]] = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
-    return rows
 
 
 def block(name: str) -> str:
     """The text between the markers of a block."""
     if name == "recipes":
-        return table([*rows_of("recipes_digits"), *rows_of("recipes_cifar10")])
+        return table([*kept("recipes_digits"), *kept("recipes_cifar10")])
     if name == "channels":
-        return channel_table.table(rows_of("channels"))
+        return channel_table.table(kept("channels"))
     if name == "quantize":
-        return quantize_table.table(rows_of("quantize")).strip()
+        return quantize_table.table(kept("quantize")).strip()
     if name == "quantize_real":
         if not (RESULTS / "quantize_real.json").is_file():
             return "Not measured yet: `python scripts/bench_quantize.py --real`."
-        return bench_quantize.real_table(rows_of("quantize_real"))
+        return bench_quantize.real_table(kept("quantize_real"))
     if name == "validator":
         if not (RESULTS / "validator.json").is_file():
             return "Not measured yet: `python scripts/bench_validator.py`."
-        return bench_validator.table(rows_of("validator"))
+        return bench_validator.table(kept("validator"))
     if name == "calibration":
-        return bench_calibration.table(rows_of("calibration"))
+        return bench_calibration.table(kept("calibration"))
     experiment = {"demo": "digits", "cifar": "cifar10"}[name]
     printed = (RESULTS / f"recipes_{experiment}.txt").read_text()
     lines = [line.rstrip() for line in printed.strip().splitlines()]

@@ -19,6 +19,23 @@ import pytest
 SHORT = {"validate": {"rounds": 3, "seconds": 0.2}}
 
 
+@pytest.fixture(scope="session")
+def chain() -> Callable[[int], Any]:
+    """Number of products of 64x64 weights, one after the other -> model; longer is slower."""
+    import onnx.parser
+
+    def make(length: int) -> Any:
+        body = " ".join(f"h{i + 1} = MatMul(h{i}, w)" for i in range(length - 1))
+        weights = ", ".join(["0.015625"] * 4096)
+        return onnx.parser.parse_model(
+            f"""<ir_version: 10, opset_import: ["" : 20]>
+            chain (float[N, 64] h0) => (float[N, 64] y)
+            <float[64, 64] w = {{{weights}}}> {{ {body} y = MatMul(h{length - 1}, w) }}"""
+        )
+
+    return make
+
+
 @dataclass(frozen=True)
 class Said:
     """How a command ended and what it said."""

@@ -29,22 +29,12 @@ def scaled(w):
     )
 
 
-def chain(length):
-    body = " ".join(f"h{i + 1} = MatMul(h{i}, w)" for i in range(length - 1))
-    weights = ", ".join(["0.015625"] * 4096)
-    return onnx.parser.parse_model(
-        f"""<ir_version: 10, opset_import: ["" : 20]>
-        chain (float[N, 64] h0) => (float[N, 64] y)
-        <float[64, 64] w = {{{weights}}}> {{ {body} y = MatMul(h{length - 1}, w) }}"""
-    )
-
-
 PROCESSES = "--deploypipe-seconds=3"
 """The shortest time that has room for fresh processes; below it there are fresh sessions."""
 
 
 @pytest.fixture(scope="module")
-def models():
+def models(chain):
     made = {"base": scaled((1, 1, 1)), "same": scaled((2, 2, 2)), "broken": scaled((1, 1, 9))}
     made |= {"long": chain(20), "short": chain(1)}
     return {name: model.SerializeToString() for name, model in made.items()}

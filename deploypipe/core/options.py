@@ -60,9 +60,9 @@ def _model_of(cls: type) -> type[pydantic.BaseModel]:
     import pydantic
 
     constructor = cls.__init__  # type: ignore[misc]
-    hints = typing.get_type_hints(constructor, include_extras=True)
-    if dataclasses.is_dataclass(cls):
-        hints = typing.get_type_hints(cls, include_extras=True)
+    # Inherited fields are annotated with names of the file that they come from.
+    annotated = cls if dataclasses.is_dataclass(cls) else constructor
+    hints = typing.get_type_hints(annotated, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in list(inspect.signature(constructor).parameters.items())[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

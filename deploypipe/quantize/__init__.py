@@ -12,11 +12,13 @@ from deploypipe.quantize.calibrator import CALIBRATORS, Calibrator
 from deploypipe.quantize.correction import CORRECTIONS, Correction
 from deploypipe.quantize.decide import Race
 from deploypipe.quantize.histogram import Histogram, Range
-from deploypipe.quantize.method import METHODS, Job, Method
+from deploypipe.quantize.job import Job
+from deploypipe.quantize.method import METHODS, Method
 from deploypipe.quantize.params import QParams, WeightParams
 from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import PROFILES, Kind, Profile
-from deploypipe.quantize.story import Quantized, quantize_model
+from deploypipe.quantize.quantized import Quantized
+from deploypipe.quantize.story import quantize_model
 from deploypipe.quantize.units import Unit
 
 __all__ = [

@@ -9,6 +9,7 @@ as to make up for the layers before, was tried: with a few thousand rows it fits
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from deploypipe.graph.constants import constant_of
-from deploypipe.quantize.correction import Draft
+from deploypipe.quantize.correction import Correction, Draft
 from deploypipe.quantize.corrections.bias import takes_bias
 from deploypipe.quantize.corrections.sequential import Biases
 from deploypipe.quantize.patches import Floats, Window, grouped, shrunk, ungrouped, window_of
@@ -50,14 +51,32 @@ class Task:
         return np.clip(np.rint(self.weight / self.scales), -self.limit, self.limit)
 
 
-Solver = Callable[[Task], Floats]
+@dataclass(frozen=True)
+class Layerwise(Correction):
+    """Integers chosen layer by layer, with their biases.
 
-
-def rounded(draft: Draft, solve: Solver, samples: int, rows: int) -> Draft | None:
-    """The draft with integers chosen layer by layer; None where no layer has weights of its own.
-
-    ``rows`` of each sample's input are looked at, at most.
+    At most ``samples`` samples are walked through, and ``rows`` of each one's inputs looked at.
     """
+
+    samples: int = 32
+    rows: int = 256
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.rows < 1:
+            raise ValueError("samples and rows must be at least 1")
+
+    @abstractmethod
+    def solve(self, task: Task) -> Floats:
+        """float64 [groups, outputs, K] integers."""
+
+    def propose(self, draft: Draft) -> Draft | None:
+        """All layers, one after the other; None where none has weights of its own."""
+        return _rounded(draft, self.solve, self.samples, self.rows)
+
+
+def _rounded(
+    draft: Draft, solve: Callable[[Task], Floats], samples: int, rows: int
+) -> Draft | None:
     shop, plan = draft.shop, draft.made.plan
     shared = Counter(unit.weight for unit in plan.units)
     units = [unit for unit in plan.units if unit.weight is not None]

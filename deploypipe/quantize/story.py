@@ -3,157 +3,90 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
-from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
-from deploypipe.core.progress import Progress
-from deploypipe.graph import Outcome
-from deploypipe.quantize.audit import Audit
-from deploypipe.quantize.calibrator import CALIBRATORS, Calibrator
+from deploypipe.quantize.calibrator import CALIBRATORS
 from deploypipe.quantize.correct import Step, correct, told
 from deploypipe.quantize.correction import Correction, Draft
-from deploypipe.quantize.corrections.bias import Bias
 from deploypipe.quantize.decide import FLOAT, NEEDED, Decision, Question, Race, decide
 from deploypipe.quantize.diagnose import Diagnosis, diagnose
 from deploypipe.quantize.forms import counted, in_forms
 from deploypipe.quantize.histogram import Histogram
-from deploypipe.quantize.lookout import Arrays, ChannelMean
-from deploypipe.quantize.memory import Memory
+from deploypipe.quantize.job import Job
+from deploypipe.quantize.lookout import ChannelMean
 from deploypipe.quantize.observe import Observation, observe
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.placement import Placement, place
 from deploypipe.quantize.plan import QuantPlan
-from deploypipe.quantize.profile import PROFILES, Profile
+from deploypipe.quantize.profile import PROFILES
+from deploypipe.quantize.quantized import Quantized, why_float
 from deploypipe.quantize.repair import repaired
 from deploypipe.quantize.saturation import warning
-from deploypipe.quantize.units import Found, find_units
+from deploypipe.quantize.units import find_units
 from deploypipe.quantize.workshop import Made, NothingLeftError, Workshop, check_worth
-from deploypipe.runtime import Target, host
 
 FEW = 8
 """Fewer samples than that get a warning."""
 
-CHEAP: tuple[Correction, ...] = (Bias(),)
-"""The corrections that cost less than the observation."""
 
-_NOTHING = QuantPlan((), {}, {}, {})
-
-
-@dataclass
-class Quantized(Outcome):
-    """The quantized model (a copy) with its story; every unit of ``plan`` runs in 8 bits.
-
-    ``notes`` is JSON: calibrator, profile, samples, units planned at first and fused in the end, the
-    runtime's kernels, the range of every tensor and the whole plan.
-    """
-
-    plan: QuantPlan = _NOTHING
-    audit: Audit = field(default_factory=lambda: Audit({}, {}))
-    notes: Mapping[str, Json] = field(default_factory=dict)
-
-
-def quantize_model(
-    model: ir.Model,
-    feeds: Iterable[Arrays],
-    target: Target,
-    *,
-    calibrator: Calibrator,
-    profile: Profile,
-    progress: Progress | None = None,
-    keep_float: Mapping[str, str] | None = None,
-    samples: int = 0,
-    race: Race | None = None,
-    corrections: Sequence[Correction] = CHEAP,
-    least_sqnr: float | None = None,
-    diagnosis: bool = False,
-    memory: Memory | None = None,
-) -> Quantized:
-    """A static 8-bit copy of a float32 model.
-
-    Args:
-        model: Stays as it is.
-        feeds: Calibration batches, input name -> array with the samples along the first dimension;
-            read once.
-        target: Where the model is to run; it is opened there to be observed and audited.
-        keep_float: Node name -> reason, for nodes that are not to be quantized.
-        samples: How many there are in ``feeds``, for the progress.
-        race: Times whole models on ``target``.  With it, units stay float where 8 bits do not pay
-            there, and the float model itself comes back (``modified`` is False) where none is
-            faster; without it, all that fuses is 8-bit.
-        corrections: Each is applied where it brings the outputs nearer to the float model's.
-        least_sqnr: dB that the outputs are to keep; units go back to float for it, up to all.
-        diagnosis: Whether the notes shall tell what every unit loses, and the worst causes.
-        memory: Where observations are kept; with one of these samples ``feeds`` are not read.
+def quantize_model(model: ir.Model, job: Job) -> Quantized:
+    """A static 8-bit copy of a float32 model, which stays as it is.
 
     Raises:
         UserError: the model or the samples do not allow it, or no node can be quantized.
     """
-    profile = profile.resolve()
-    if unheard := profile.elsewhere(target.provider) or profile.strange(host()["flags"]):
-        race = None
-    modern_model, converted = modern(model, profile.min_opset)
-    found = find_units(modern_model, profile)
-    asked = _known(dict(keep_float or {}), found)
-    placement = place(modern_model, found, asked)
+    job, unheard = job.settled()
+    modern_model, converted = modern(model, job.profile.min_opset)
+    found = find_units(modern_model, job.profile)
+    job.check_names(unit.name for unit in found.units)
+    placement = place(modern_model, found, job.keep_float)
     check_worth(placement)
     # A cut may choose any unit, so the tensors of all are observed where there will be one.
-    wanted = place(modern_model, found, asked, follow=False) if race else placement
-    seen = _observed(modern_model, wanted, corrections, feeds, target, progress, samples, memory)
-    shop = Workshop(modern_model, found, seen, wanted.roots, calibrator, profile, target)
-    eager = shop.make(placement, asked, follow=True)
-    decision, made = _decided(shop, eager, asked, wanted, race) if race else (None, eager)
+    wanted = place(modern_model, found, job.keep_float, follow=False) if job.race else placement
+    seen = _observed(modern_model, wanted, job)
+    shop = Workshop(
+        modern_model, found, seen, wanted.roots, job.calibrator, job.profile, job.target
+    )
+    eager = shop.make(placement, job.keep_float, follow=True)
+    decision, made = _decided(shop, eager, wanted, job, job.race) if job.race else (None, eager)
     if made is None:
         done = _without_static(shop, model, decision, len(placement.units))
     else:
-        better = _improved(Draft(shop, made), corrections, least_sqnr, race, progress)
+        better = _improved(Draft(shop, made), job)
         if not better:
-            return _too_noisy(model, least_sqnr)
-        done = _finished(better[0], decision, len(placement.units), better[1], diagnosis)
+            return _too_noisy(model, job.least_sqnr)
+        done = _finished(better[0], decision, len(placement.units), better[1], job.diagnosis)
         done.refusals += _warnings(shop, unheard)
     done.changes[:0] = converted if done.modified else []
     return done
 
 
-def _observed(
-    model: ir.Model,
-    wanted: Placement,
-    corrections: Sequence[Correction],
-    feeds: Iterable[Arrays],
-    target: Target,
-    progress: Progress | None,
-    samples: int,
-    memory: Memory | None,
-) -> Observation:
+def _observed(model: ir.Model, wanted: Placement, job: Job) -> Observation:
     """Of every tensor that may become 8-bit, and the means that corrections ask for."""
     tensors = sorted(set(wanted.roots.values()))
-    means = _means(model, wanted, corrections)
+    means = _means(model, wanted, job.corrections)
     floored = {unit.output for unit in wanted.units if unit.low >= 0}
 
     def look() -> Observation:
-        return observe(model, tensors, feeds, target, progress, samples, means, floored)
+        feeds, target = job.feeds, job.target
+        return observe(model, tensors, feeds, target, job.progress, job.samples, means, floored)
 
-    if memory is None:
+    if job.memory is None:
         return look()
-    return memory.observed(model, tensors, means, target.provider, look)
+    return job.memory.observed(model, tensors, means, job.target.provider, look)
 
 
-def _improved(
-    first: Draft,
-    corrections: Sequence[Correction],
-    least_sqnr: float | None,
-    race: Race | None,
-    progress: Progress | None,
-) -> tuple[Draft, list[Step]] | None:
+def _improved(first: Draft, job: Job) -> tuple[Draft, list[Step]] | None:
     """Corrected, and with units put back if the outputs need it; None if that leaves nothing."""
-    draft, steps = correct(first, corrections, progress)
-    if least_sqnr is None:
+    draft, steps = correct(first, job.corrections, job.progress)
+    if job.least_sqnr is None:
         return draft, steps
-    found = repaired(first, draft, least_sqnr, corrections, progress)
-    if found is None or (found[0] is not draft and not _still_faster(found[0], race)):
+    found = repaired(first, draft, job.least_sqnr, job.corrections, job.progress)
+    if found is None or (found[0] is not draft and not _still_faster(found[0], job.race)):
         return None
     return found[0], [*steps, *found[1]]
 
@@ -202,7 +135,9 @@ def _finished(
     shop, made = draft.shop, draft.made
     notes = _notes(shop, made, planned, decision)
     notes["corrections"] = [step.to_json() for step in steps]
-    refusals = _refusals(shop.model, made.plan, decision)
+    forms = {} if decision is None else decision.forms
+    kept = {name: why for name, why in made.plan.kept_float.items() if name not in forms}
+    refusals = why_float(shop.model, kept)
     if diagnosis:
         looked = _diagnosed(shop, made, decision)
         notes["diagnosis"] = looked.to_json()
@@ -223,15 +158,6 @@ def _in_forms(
     return in_forms(model, units, forms, shop.profile), counted(forms, units)
 
 
-def _known(asked: Mapping[str, str], found: Found) -> Mapping[str, str]:
-    unknown = sorted(set(asked) - {unit.name for unit in found.units})
-    if unknown:
-        raise UserError(
-            f"keep_float names '{unknown[0]}', which is no node that could be quantized"
-        )
-    return asked
-
-
 def _warnings(shop: Workshop, unheard: str | None) -> list[str]:
     """What may be less than the user thinks."""
     told = []
@@ -246,13 +172,13 @@ def _warnings(shop: Workshop, unheard: str | None) -> list[str]:
 
 
 def _decided(
-    shop: Workshop, made: Made, asked: Mapping[str, str], wanted: Placement, race: Race
+    shop: Workshop, made: Made, wanted: Placement, job: Job, race: Race
 ) -> tuple[Decision, Made | None]:
     """The placement that is fastest here, its float units with the reason."""
 
     def kept_without(chosen: Collection[str], reason: Callable[[str], str]) -> dict[str, str]:
         others = {unit.name for unit in wanted.units} - set(chosen)
-        return {**asked, **{name: reason(name) for name in others}}
+        return {**job.keep_float, **{name: reason(name) for name in others}}
 
     def make(chosen: frozenset[str]) -> Made | None:
         kept = kept_without(chosen, lambda _: "float is faster")
@@ -261,7 +187,7 @@ def _decided(
         except NothingLeftError:  # without their neighbours they did not fuse
             return None
 
-    eager = shop.make(wanted, asked, follow=False)
+    eager = shop.make(wanted, job.keep_float, follow=False)
     sizes = {name: shop.histogram(name).elements for name in shop.observed}
     units, probes, target = wanted.units, shop.seen.probes, shop.target
     decision, best = decide(
@@ -289,13 +215,6 @@ def _diagnosed(shop: Workshop, made: Made, decision: Decision | None) -> Diagnos
 def _changes(plan: QuantPlan) -> list[str]:
     counts = Counter(unit.op for unit in plan.units)
     return [f"{count} {op} in 8 bits" for op, count in sorted(counts.items())]
-
-
-def _refusals(model: ir.Model, plan: QuantPlan, decision: Decision | None) -> list[str]:
-    ops = {node.name or node.outputs[0].name: node.op_type for node in model.graph.all_nodes()}
-    forms = {} if decision is None else decision.forms
-    reasons = [(name, why) for name, why in plan.kept_float.items() if name not in forms]
-    return [f"{ops.get(name, 'node')} '{name}' stays float: {why}" for name, why in reasons]
 
 
 def _slower(decision: Decision | None) -> list[str]:

@@ -29,10 +29,10 @@ from deploypipe.quantize import (
     Race,
 )
 from deploypipe.quantize.calibrators.percentile import Percentile
+from deploypipe.quantize.job import CHEAP
 from deploypipe.quantize.memory import Memory
 from deploypipe.quantize.methods.static import Static
 from deploypipe.quantize.profiles.cpu import Cpu
-from deploypipe.quantize.story import CHEAP
 from deploypipe.runtime import Feeds, Target
 from deploypipe.stages import Desk, Stage, Work
 from deploypipe.stages._batch import batch_of
@@ -95,9 +95,11 @@ class Quantize(Stage):
         return Artifact.of(Kind.ONNX, path, "quantize", source, notes, data_files(path).values())
 
     def _job(self, model: Path, desk: Desk) -> Job:
-        job = Job(desk.target, self.calibrator, self.profile, progress=desk.progress)
-        job = replace(
-            job,
+        job = Job(
+            desk.target,
+            self.calibrator,
+            self.profile,
+            progress=desk.progress,
             corrections=self.corrections,
             keep_float=dict.fromkeys(self.keep_float, "the recipe says so"),
             least_sqnr=self.least_sqnr,
@@ -117,7 +119,7 @@ class Quantize(Stage):
         return replace(job, feeds=feeds, samples=count, race=timed, memory=memory)
 
 
-_PACE = Pace(rounds=3, blocks=3, budget_seconds=8)
+_PACE = Pace(rounds=3, blocks=16, budget_seconds=12, slot_seconds=0.002)
 
 
 def race(target: Target, progress: Progress | None = None) -> Race:

@@ -191,6 +191,17 @@ def test_a_plug_in_that_is_no_dataclass_is_told_by_its_options(shelf):
     options.NAMES.pop(SHAPES.added.pop("square"))
 
 
+def test_a_plug_in_may_inherit_options_of_types_that_its_own_file_does_not_name():
+    from deploypipe.stages.optimize import Optimize
+
+    @dataclass(frozen=True)
+    class Mine(Optimize):
+        count: int = 1
+
+    inherited = options.model_of(Optimize).model_fields
+    assert set(options.model_of(Mine).model_fields) == {*inherited, "count"}
+
+
 def test_a_path_without_a_beginning_is_joined_with_dots():
     class Inner(pydantic.BaseModel):
         size: int

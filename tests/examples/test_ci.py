@@ -20,18 +20,8 @@ CI = Path(__file__).parents[2] / "examples" / "ci"
 GATE, WORKFLOW = CI / "latency_gate.sh", CI / "github-actions.yml"
 
 
-def chain(length):
-    body = " ".join(f"h{i + 1} = MatMul(h{i}, w)" for i in range(length - 1))
-    weights = ", ".join(["0.015625"] * 4096)
-    return onnx.parser.parse_model(
-        f"""<ir_version: 10, opset_import: ["" : 20]>
-        chain (float[N, 64] h0) => (float[N, 64] y)
-        <float[64, 64] w = {{{weights}}}> {{ {body} y = MatMul(h{length - 1}, w) }}"""
-    )
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, chain):
     """Models, the command ``deploypipe``, and one of that name which only ends with $ENDS."""
     path = tmp_path_factory.mktemp("ci")
     for name, length in (("short", 1), ("long", 40)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +15,7 @@ from deploypipe.quantize import (
     PROFILES,
     Correction,
     Histogram,
+    Job,
     Profile,
     Quantized,
     Unit,
@@ -22,6 +24,7 @@ from deploypipe.quantize import (
 from deploypipe.quantize.correction import Draft
 from deploypipe.quantize.corrections.bias import Bias
 from deploypipe.quantize.histogram import PICKED, Counter
+from deploypipe.quantize.layerwise import Task
 from deploypipe.quantize.lookout import ChannelMean
 from deploypipe.runtime import Target
 from deploypipe.runtime.targets.cpu import Cpu
@@ -90,34 +93,48 @@ def count() -> Callable[[object], Histogram]:
 def quantize(cpu: Profile) -> Callable[..., Quantized]:
     """Model and one array for its input -> quantized, by extremes."""
 
-    def run(model: ir.Model, array: object, **options: object) -> Quantized:
+    def run(model: ir.Model, array: object, profile: Profile = cpu, **more: Any) -> Quantized:
         feeds = [{str(model.graph.inputs[0].name): np.asarray(array, np.float32)}]
         minmax = CALIBRATORS.build("minmax")
-        return quantize_model(model, feeds, TARGET, calibrator=minmax, profile=cpu, **options)
+        return quantize_model(model, Job(TARGET, minmax, profile, feeds, **more))
 
     return run
 
 
 @pytest.fixture
-def filled(parse: Callable[..., ir.Model]) -> Callable[..., ir.Model]:
-    """Text of a graph, name -> shape of its constants -> model with random ones."""
+def constants() -> Callable[..., ir.Model]:
+    """Model, arrays by the names that it reads and nothing makes -> the model with those."""
+
+    def give(model: ir.Model, **arrays: Any) -> ir.Model:
+        read = {v.name: v for node in model.graph for v in node.inputs if v is not None}
+        for name, array in arrays.items():
+            value = read[name]
+            value.const_value = ir.tensor(np.asarray(array, np.float32), name=name)
+            value.type = ir.TensorType(ir.DataType.FLOAT)
+            value.shape = ir.Shape(np.shape(array))
+            model.graph.register_initializer(value)
+        return model
+
+    return give
+
+
+@pytest.fixture
+def filled(
+    parse: Callable[..., ir.Model], constants: Callable[..., ir.Model]
+) -> Callable[..., ir.Model]:
+    """Text of a graph, name -> shape of constants -> model with random ones for those it reads."""
 
     def build(text: str, shapes: dict[str, tuple[int, ...]], seed: int = 8) -> ir.Model:
-        rng = np.random.default_rng(seed)
-        sizes = {name: f"[{','.join(map(str, s))}]" if s else "" for name, s in shapes.items()}
-        zeros = {name: ", ".join(["0"] * int(np.prod(s))) for name, s in shapes.items()}
-        given = ", ".join(f"float{sizes[name]} {name} = {{{zeros[name]}}}" for name in shapes)
-        model = parse(text.replace("{", f"<{given}> {{", 1))
-        for name, shape in shapes.items():
-            array = rng.normal(size=shape).astype(np.float32)
-            model.graph.initializers[name].const_value = ir.tensor(array, name=name)
-        return model
+        rng, model = np.random.default_rng(seed), parse(text)
+        read = {v.name for node in model.graph for v in node.inputs if v is not None}
+        taken = {name: shape for name, shape in shapes.items() if name in read}
+        return constants(model, **{name: rng.normal(size=shape) for name, shape in taken.items()})
 
     return build
 
 
 @pytest.fixture
-def draft(cpu: Profile) -> Callable[..., Draft]:
+def draft(cpu: Profile, quantize: Callable[..., Quantized]) -> Callable[..., Draft]:
     """Model and one array for its input -> quantized by extremes, not corrected."""
 
     def run(model: ir.Model, array: object, profile: Profile = cpu) -> Draft:
@@ -133,11 +150,16 @@ def draft(cpu: Profile) -> Callable[..., Draft]:
                 return Bias().needs(model, units)
 
         options.NAMES[Spy] = "spy"
-        feeds = [{str(model.graph.inputs[0].name): np.asarray(array, np.float32)}]
-        minmax = CALIBRATORS.build("minmax")
-        quantize_model(
-            model, feeds, TARGET, calibrator=minmax, profile=profile, corrections=[Spy()]
-        )
+        quantize(model, array, profile, corrections=[Spy()])
         return drafts[0]
 
     return run
+
+
+@pytest.fixture
+def task() -> Task:
+    """One group of 20 outputs, twelve inputs that go together, four bits."""
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 12)) + 0.1 * rng.normal(size=(500, 12))
+    weight = rng.normal(size=(1, 20, 12))
+    return Task(weight, np.abs(weight).max(2, keepdims=True) / 7, 7, (x.T @ x)[None])

@@ -8,11 +8,7 @@ from deploypipe.quantize.signal import decibels, outputs_of, sqnr_db
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(40, 4, 5, 5)).astype(np.float32)
-WEIGHTS = {
-    "w": RNG.normal(size=(4, 4, 3, 3)).astype(np.float32),
-    "b": RNG.normal(size=4).astype(np.float32),
-    "v": RNG.normal(size=(4, 4, 1, 1)).astype(np.float32),
-}
+SHAPES = {"w": (4, 4, 3, 3), "b": (4,), "v": (4, 4, 1, 1)}
 TEXT = """agraph (float[N,4,5,5] x) => (float[N,4,5,5] y) {
   [one] t = Conv<pads = [1, 1, 1, 1]>(x, w, b)
   [relu] r = Relu(t)
@@ -23,18 +19,8 @@ TEXT = """agraph (float[N,4,5,5] x) => (float[N,4,5,5] y) {
 
 
 @pytest.fixture
-def net(parse):
-    import onnx_ir as ir
-
-    model = parse(TEXT)
-    for name, array in WEIGHTS.items():
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        model.graph.register_initializer(value)
-        for node in model.graph:
-            for index, old in enumerate(node.inputs):
-                if old is not None and old.name == name:
-                    node.replace_input_with(index, value)
-    return model
+def net(filled):
+    return filled(TEXT, SHAPES)
 
 
 def test_a_unit_alone_loses_what_a_model_with_only_it_in_8_bits_loses(net, quantize, target):

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from deploypipe.quantize import CALIBRATORS, quantize_model
-
 X = np.random.default_rng(3).normal(size=(40, 1, 2, 2)).astype(np.float32)
 
 
@@ -24,14 +22,10 @@ class Told:
 
 
 @pytest.fixture
-def raced(conv_net, cpu, target):
+def raced(conv_net, quantize):
     def run(**times: float):
         race = Told({"float": 1.0, **times})
-        minmax = CALIBRATORS.build("minmax")
-        done = quantize_model(
-            conv_net, [{"x": X}], target, calibrator=minmax, profile=cpu, race=race
-        )
-        return done, race
+        return quantize(conv_net, X, race=race), race
 
     return run
 
@@ -55,13 +49,12 @@ def test_float_ships_where_nothing_is_faster(raced, time: float) -> None:
     assert done.notes["decision"]["winner"] == "float"
 
 
-def test_units_that_a_cut_leaves_in_float_say_why(conv_net, cpu, target, monkeypatch) -> None:
+def test_units_that_a_cut_leaves_in_float_say_why(conv_net, quantize, monkeypatch) -> None:
     from deploypipe.quantize.costs import Costs
 
     monkeypatch.setattr(Costs, "cheapest", lambda self, border=1.0: frozenset({"head"}))
     race = Told({"float": 1.0, "all": 0.9, "cut": 0.3})
-    minmax = CALIBRATORS.build("minmax")
-    done = quantize_model(conv_net, [{"x": X}], target, calibrator=minmax, profile=cpu, race=race)
+    done = quantize(conv_net, X, race=race)
     assert done.notes["decision"]["winner"] == "cut"
     assert [unit.name for unit in done.plan.units] == ["head"]
     told = [line for line in done.refusals if line.startswith("Conv 'conv' stays float")]
@@ -69,33 +62,24 @@ def test_units_that_a_cut_leaves_in_float_say_why(conv_net, cpu, target, monkeyp
     assert {node.op_type for node in done.model.graph} >= {"Conv", "Gemm", "QuantizeLinear"}
 
 
-LINEAR = """agraph (float[N,40] x) => (float[N,40] y) <float[40,40] w, float[40] b> {
+LINEAR = """agraph (float[N,40] x) => (float[N,40] y) {
   [one] t = MatMul(x, w) [bias] u = Add(t, b) [act] r = Relu(u) [two] y = MatMul(r, w) }"""
 ROWS = np.random.default_rng(3).normal(size=(40, 40)).astype(np.float32)
 
 
 @pytest.fixture
-def formed(parse, cpu, target, monkeypatch):
+def formed(parse, constants, quantize, monkeypatch):
     """A model of linear nodes, where the dynamic form costs a tenth."""
-    import onnx_ir as ir
-
     from deploypipe.quantize.costs import Costs
 
-    model = parse(LINEAR.replace(" <float[40,40] w, float[40] b>", ""))
-    for name, array in {"w": ROWS / 6, "b": ROWS[0]}.items():
-        value = next(v for node in model.graph for v in node.inputs if v and v.name == name)
-        value.const_value = ir.tensor(array, name=name)
-        value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(array.shape)
-        model.graph.register_initializer(value)
+    model = constants(parse(LINEAR), w=ROWS / 6, b=ROWS[0])
     monkeypatch.setattr(Costs, "forms", property(lambda _: {"one": "dynamic", "two": "dynamic"}))
     chosen = {True: frozenset({"two"}), False: frozenset({"one", "two"})}
     monkeypatch.setattr(Costs, "cheapest", lambda self, border=1.0, forms=False: chosen[forms])
 
     def run(**times: float):
         race = Told({"float": 1.0, **times})
-        minmax = CALIBRATORS.build("minmax")
-        feeds = [{"x": ROWS}]
-        return quantize_model(model, feeds, target, calibrator=minmax, profile=cpu, race=race), race
+        return quantize(model, ROWS, race=race), race
 
     return run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploypipe.graph.files import to_bytes
-from deploypipe.quantize import CALIBRATORS, PROFILES, quantize_model
+from deploypipe.quantize import PROFILES
 from deploypipe.quantize.examine import Cause, examine_quantized, repair, summary
 
 RNG = np.random.default_rng(6)
@@ -24,11 +24,8 @@ LINEAR = """agraph (float[N,4] x) => (float[N,2] y)
 
 
 @pytest.fixture
-def signed(parse, target):
-    minmax, profile = CALIBRATORS.build("minmax"), PROFILES.build("arm64")
-    return quantize_model(
-        parse(RESIDUAL), [{"x": X}], target, calibrator=minmax, profile=profile
-    ).model
+def signed(parse, quantize):
+    return quantize(parse(RESIDUAL), X, profile=PROFILES.build("arm64")).model
 
 
 def answer(model, target, x):

@@ -9,22 +9,13 @@ from deploypipe.quantize.kernels import numbering, time_kernels
 from deploypipe.quantize.units import find_units
 
 RNG = np.random.default_rng(0)
-TEXT = """agraph (float[N,40] x) => (float[N,40] y) <float[40] b> {
+TEXT = """agraph (float[N,40] x) => (float[N,40] y) {
   [one] t = MatMul(x, w) [bias] u = Add(t, b) [act] r = Relu(u) [two] y = MatMul(r, w) }"""
 
 
 @pytest.fixture
-def model(parse):
-    import onnx_ir as ir
-
-    made = parse(TEXT.replace("<float[40] b> ", ""))
-    for name, shape in {"w": (40, 40), "b": (40,)}.items():
-        array = RNG.normal(size=shape).astype(np.float32)
-        value = next(v for node in made.graph for v in node.inputs if v and v.name == name)
-        value.const_value = ir.tensor(array, name=name)
-        value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)
-        made.graph.register_initializer(value)
-    return made
+def model(filled):
+    return filled(TEXT, {"w": (40, 40), "b": (40,)})
 
 
 @pytest.mark.parametrize("form", NAMES)

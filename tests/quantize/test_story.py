@@ -7,7 +7,7 @@ import pytest
 
 from deploypipe.core.errors import UserError
 from deploypipe.graph.files import to_bytes
-from deploypipe.quantize import CALIBRATORS, quantize_model
+from deploypipe.quantize import CALIBRATORS, Job, quantize_model
 from deploypipe.quantize.signal import outputs_of, sqnr_db
 
 RNG = np.random.default_rng(3)
@@ -26,9 +26,8 @@ def test_answers_stay_within_rounding_of_the_float_model(conv_net, quantize, tar
 def test_the_file_is_the_same_whatever_the_batches(name, conv_net, cpu, target) -> None:
     def run(array: np.ndarray, size: int) -> bytes:
         feeds = ({"x": array[i : i + size]} for i in range(0, len(array), size))
-        calibrator = CALIBRATORS.build(name)
-        done = quantize_model(conv_net, feeds, target, calibrator=calibrator, profile=cpu)
-        return to_bytes(done.model)
+        job = Job(target, CALIBRATORS.build(name), cpu, feeds)
+        return to_bytes(quantize_model(conv_net, job).model)
 
     assert run(X, 40) == run(X, 7) == run(RNG.permutation(X), 1)
 

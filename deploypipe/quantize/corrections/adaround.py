@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from deploypipe.quantize.correction import Correction, Draft
-from deploypipe.quantize.layerwise import Task, rounded
+from deploypipe.quantize.layerwise import Layerwise, Task
 from deploypipe.quantize.patches import Floats
 
 _STRETCH_LOW, _STRETCH_HIGH = -0.1, 1.1
@@ -16,7 +15,7 @@ _RATE, _FIRST, _SECOND = 0.05, 0.9, 0.999
 
 
 @dataclass(frozen=True)
-class Adaround(Correction):
+class Adaround(Layerwise):
     """Gradient descent on how much of a step each weight is rounded up by, driven to 0 or 1.
 
     Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", 2020
@@ -25,25 +24,19 @@ class Adaround(Correction):
     however many samples there are.  Minutes for a large model; `gptq` is faster.
     """
 
-    samples: int = 32
-    rows: int = 256
     steps: int = 500
     regularization: float = 10.0
 
     order: ClassVar[int] = 45
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.rows < 1 or self.steps < 1:
-            raise ValueError("samples, rows and steps must be at least 1")
+        super().__post_init__()
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.regularization <= 0:
             raise ValueError(f"regularization must be positive, got {self.regularization:g}")
 
-    def propose(self, draft: Draft) -> Draft | None:
-        """All layers, one after the other; with their biases."""
-        return rounded(draft, self.solve, self.samples, self.rows)
-
     def solve(self, task: Task) -> Floats:
-        """float64 [groups, outputs, K] integers."""
         floor = np.floor(task.weight / task.scales)
         part = task.weight / task.scales - floor
         width = _STRETCH_HIGH - _STRETCH_LOW

@@ -7,15 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from deploypipe.quantize.correction import Correction, Draft
-from deploypipe.quantize.layerwise import Task, rounded
+from deploypipe.quantize.layerwise import Layerwise, Task
 from deploypipe.quantize.patches import Floats
 
 _BLOCK = 128
 
 
 @dataclass(frozen=True)
-class Gptq(Correction):
+class Gptq(Layerwise):
     """Weights are rounded one input after the other, the rest is adapted to what went wrong.
 
     Frantar et al., "GPTQ", 2022 (arXiv:2210.17323), on the layers' inputs in the quantized model,
@@ -23,24 +22,16 @@ class Gptq(Correction):
     in units of its mean.
     """
 
-    samples: int = 32
-    rows: int = 256
     damping: float = 0.1
 
     order: ClassVar[int] = 40
 
     def __post_init__(self) -> None:
-        if self.samples < 1 or self.rows < 1:
-            raise ValueError("samples and rows must be at least 1")
+        super().__post_init__()
         if self.damping <= 0:
             raise ValueError(f"damping must be positive, got {self.damping:g}")
 
-    def propose(self, draft: Draft) -> Draft | None:
-        """All layers, one after the other; with their biases."""
-        return rounded(draft, self.solve, self.samples, self.rows)
-
     def solve(self, task: Task) -> Floats:
-        """float64 [groups, outputs, K] integers."""
         width = task.products.shape[-1]
         power = np.einsum("gii->g", task.products)[:, None, None] / width
         inverse = np.linalg.inv(task.products + (self.damping * power + 1e-12) * np.eye(width))

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from deploypipe.quantize.folded import store_signs
-from deploypipe.quantize.method import Job, Method, check_names, finished
+from deploypipe.quantize.job import Job
+from deploypipe.quantize.method import Method, finished
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.plan import checked_constant
+from deploypipe.quantize.quantized import Quantized
 from deploypipe.quantize.rewriting import Rewriter
-from deploypipe.quantize.story import Quantized
 from deploypipe.quantize.weights import weights_of
 
 SMALLEST = 512
@@ -33,7 +34,7 @@ class Binary(Method):
     def quantize(self, model: ir.Model, job: Job) -> Quantized:
         model, converted = modern(model, 11, "packed bits")
         weights = weights_of(model)
-        check_names(job.keep_float, [one.name for one in weights])
+        job.check_names([one.name for one in weights])
         reasons = {} if self.ends else {w.name: _END for w in (*weights[:1], *weights[-1:])}
         reasons |= {one.name: _SMALL for one in weights if one.size < SMALLEST}
         reasons |= job.keep_float

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from deploypipe.quantize.dynamic import dynamically
+from deploypipe.quantize.job import Job
 from deploypipe.quantize.linears import linears_of
-from deploypipe.quantize.method import Job, Method, check_names, finished
+from deploypipe.quantize.method import Method, finished
 from deploypipe.quantize.opset import modern
+from deploypipe.quantize.quantized import Quantized
 from deploypipe.quantize.rewriting import Rewriter
-from deploypipe.quantize.story import Quantized
 
 _CONV = "the runtime's ConvInteger is slower than its float Conv"
 
@@ -28,7 +29,7 @@ class Dynamic(Method):
     def quantize(self, model: ir.Model, job: Job) -> Quantized:
         model, converted = modern(model, 11, "dynamic scales")
         found = linears_of(model)
-        check_names(job.keep_float, [unit.name for unit in found.units])
+        job.check_names([unit.name for unit in found.units])
         convs = {
             node.name or str(node.outputs[0].name): _CONV
             for node in model.graph

@@ -11,11 +11,12 @@ import onnx_ir as ir
 
 from deploypipe.graph.constants import constant_of, is_constant
 from deploypipe.quantize.folded import store_cast
-from deploypipe.quantize.method import Job, Method, check_names, check_worth
+from deploypipe.quantize.job import Job
+from deploypipe.quantize.method import Method, check_worth
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.plan import checked_constant
+from deploypipe.quantize.quantized import Quantized
 from deploypipe.quantize.rewriting import Rewriter
-from deploypipe.quantize.story import Quantized
 from deploypipe.quantize.units import check_model
 
 SMALLEST = 64
@@ -42,7 +43,7 @@ class Half(Method):
         model, changes = modern(model, 9 if self.dtype == "float16" else 13, "16-bit weights")
         rewriter = Rewriter(model)
         values = dict(_constants(rewriter))
-        check_names(job.keep_float, values)
+        job.check_names(values)
         reasons, made, dtype = dict(job.keep_float), 0, _DTYPES[self.dtype]
         for name, value in values.items():
             if name in reasons:

@@ -8,8 +8,10 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from deploypipe.quantize.embeddings import store_tables
-from deploypipe.quantize.method import Job, Method
-from deploypipe.quantize.story import Quantized, quantize_model
+from deploypipe.quantize.job import Job
+from deploypipe.quantize.method import Method
+from deploypipe.quantize.quantized import Quantized
+from deploypipe.quantize.story import quantize_model
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,7 @@ class Static(Method):
     needs_samples: ClassVar[bool] = True
 
     def quantize(self, model: ir.Model, job: Job) -> Quantized:
-        done = quantize_model(
-            model,
-            job.feeds,
-            job.target,
-            calibrator=job.calibrator,
-            profile=job.profile,
-            progress=job.progress,
-            keep_float=job.keep_float,
-            samples=job.samples,
-            race=job.race,
-            corrections=job.corrections,
-            least_sqnr=job.least_sqnr,
-            diagnosis=job.diagnosis,
-            memory=job.memory,
-        )
+        done = quantize_model(model, job)
         if self.embeddings and done.modified:
             done.model, changes = store_tables(done.model)
             done.changes += changes

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from deploypipe.quantize.folded import store_int8
+from deploypipe.quantize.job import Job
 from deploypipe.quantize.linears import linears_of
-from deploypipe.quantize.method import Job, Method, check_names, finished
+from deploypipe.quantize.method import Method, finished
 from deploypipe.quantize.nbits import BLOCK, in_blocks
 from deploypipe.quantize.opset import modern
 from deploypipe.quantize.plan import checked_constant
+from deploypipe.quantize.quantized import Quantized
 from deploypipe.quantize.rewriting import Rewriter
-from deploypipe.quantize.story import Quantized
 from deploypipe.quantize.weights import weights_of
 
 SMALLEST = 256
@@ -43,7 +44,7 @@ class WeightOnly(Method):
         model, converted = modern(model, 7, "stored weights")
         found, weights = linears_of(model), weights_of(model)
         known = [*(unit.name for unit in found.units), *(one.name for one in weights)]
-        check_names(job.keep_float, known)
+        job.check_names(known)
         reasons = {**found.kept_float, **job.keep_float}
         reasons |= {one.name: _TOO_SMALL for one in weights if one.size < SMALLEST}
         sizes = {one.value: one.size for one in weights}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -18,7 +17,7 @@ VOCABULARY, WIDTH, HIDDEN = 600, 64, 96
 
 
 @pytest.fixture
-def transformer() -> ir.Model:
+def transformer(constants: Callable[..., ir.Model]) -> ir.Model:
     """ids [N, L] -> rows of a table -> MatMul + Add -> Relu -> MatMul -> y [N, L, 8]."""
     text = """<ir_version: 8, opset_import: ["": 17]>
     agraph (int64[N,L] ids) => (float[N,L,8] y) {
@@ -26,7 +25,7 @@ def transformer() -> ir.Model:
       [up] t = MatMul(e, w) [bias] u = Add(t, b) [act] r = Relu(u)
       [down] y = MatMul(r, v) }"""
     rng = np.random.default_rng(5)
-    return with_constants(
+    return constants(
         ir.from_onnx_text(text),
         table=rng.normal(size=(VOCABULARY, WIDTH)),
         w=rng.normal(size=(WIDTH, HIDDEN)) / 8,
@@ -36,7 +35,7 @@ def transformer() -> ir.Model:
 
 
 @pytest.fixture
-def images() -> ir.Model:
+def images(constants: Callable[..., ir.Model]) -> ir.Model:
     """x [N, 3, 6, 6] -> Conv -> Conv -> mean -> Gemm -> y [N, 10]."""
     text = """<ir_version: 8, opset_import: ["": 17]>
     agraph (float[N,3,6,6] x) => (float[N,10] y) {
@@ -44,7 +43,7 @@ def images() -> ir.Model:
       [second] u = Conv(r, v) [pool] p = GlobalAveragePool(u) [flat] f = Flatten(p)
       [head] y = Gemm<transB=1>(f, h, c) }"""
     rng = np.random.default_rng(6)
-    return with_constants(
+    return constants(
         ir.from_onnx_text(text),
         w=rng.normal(size=(32, 3, 3, 3)),
         b=rng.normal(size=32),
@@ -52,23 +51,6 @@ def images() -> ir.Model:
         h=rng.normal(size=(10, 40)),
         c=rng.normal(size=10),
     )
-
-
-def with_constants(model: ir.Model, **arrays: Any) -> ir.Model:
-    """The model with values for the names that nothing makes."""
-    read = {v.name: v for node in model.graph for v in node.inputs if v is not None}
-    for name, array in arrays.items():
-        value = read[name]
-        value.const_value = ir.tensor(np.asarray(array, np.float32), name=name)
-        value.type = ir.TensorType(ir.DataType.FLOAT)
-        value.shape = ir.Shape(array.shape)
-        model.graph.register_initializer(value)
-    return model
-
-
-@pytest.fixture
-def constants() -> Callable[..., ir.Model]:
-    return with_constants
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from deploypipe.core.errors import UserError
-from deploypipe.quantize import CALIBRATORS, PROFILES
-from deploypipe.quantize.story import quantize_model
+from deploypipe.quantize import PROFILES
 
 FUSING = {
     "conv": "c = Conv(x, w, b) y = Flatten(c)",
@@ -45,12 +44,10 @@ CONSTANTS = f"""<float[2,2,1,1] w = {{1.0, -2.0, 3.0, 0.5}}, float[2,1,1,1] d = 
 
 
 @pytest.mark.parametrize("name", FUSING)
-def test_what_the_table_says_fuses_does_fuse(name: str, parse, cpu, target) -> None:
+def test_what_the_table_says_fuses_does_fuse(name: str, parse, quantize) -> None:
     body = FUSING[name].replace("k, n)", "k, o)")
     model = parse(f"agraph (float[N,2,2,2] x) => (float[N,K] y) {CONSTANTS} {{ {body} }}")
-    feeds = [{"x": np.random.default_rng(0).normal(size=(16, 2, 2, 2)).astype(np.float32)}]
-    minmax = CALIBRATORS.build("minmax")
-    result = quantize_model(model, feeds, target, calibrator=minmax, profile=cpu)
+    result = quantize(model, np.random.default_rng(0).normal(size=(16, 2, 2, 2)))
     assert not result.audit.unfused
     weighted = [u for u in result.plan.units if u.kind.has_weight]
     assert len(weighted) == body.count("Conv(") + body.count("Conv<") + body.count(
@@ -58,13 +55,10 @@ def test_what_the_table_says_fuses_does_fuse(name: str, parse, cpu, target) -> N
     ) + body.count("MatMul(")
 
 
-def test_a_pooling_that_would_spoil_the_model_stays_float(parse, cpu, target) -> None:
+def test_a_pooling_that_would_spoil_the_model_stays_float(parse, quantize) -> None:
     body = "c = Conv(x, w) p = AveragePool<kernel_shape=[2,2], dilations=[1,1]>(c) y = Flatten(p)"
     text = f"agraph (float[N,2,2,2] x) => (float[N,K] y) {CONSTANTS} {{ {body} }}"
-    minmax = CALIBRATORS.build("minmax")
-    feeds = [{"x": np.ones((1, 2, 2, 2), np.float32)}]
-    model = parse(text, opset=19)
-    result = quantize_model(model, feeds, target, calibrator=minmax, profile=cpu)
+    result = quantize(parse(text, opset=19), np.ones((1, 2, 2, 2)))
     assert result.changes[0] == "1 Conv in 8 bits"
     assert any("no 8-bit pooling takes" in why for why in result.refusals)
 

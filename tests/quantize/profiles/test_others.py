@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploypipe.graph.files import to_bytes
-from deploypipe.quantize import CALIBRATORS, PROFILES, quantize_model
+from deploypipe.quantize import PROFILES
 from deploypipe.quantize.params import quantized_weight
 
 RNG = np.random.default_rng(6)
@@ -18,12 +18,10 @@ RESIDUAL = """agraph (float[N,2,4,4] x) => (float[N,2,4,4] y)
 
 
 @pytest.fixture
-def quantized(parse, target):
+def quantized(parse, quantize):
     def run(name: str, text: str = RESIDUAL, x: np.ndarray = X):
         model = parse(text)
-        minmax, profile = CALIBRATORS.build("minmax"), PROFILES.build(name)
-        done = quantize_model(model, [{"x": x}], target, calibrator=minmax, profile=profile)
-        return model, done
+        return model, quantize(model, x, profile=PROFILES.build(name))
 
     return run
 
@@ -69,15 +67,11 @@ def test_tensorrt_takes_symmetric_inputs_and_floats_behind_every_kernel(quantize
     assert [makers[v.name].op_type for v in add.inputs] == ["Conv", "DequantizeLinear"]
 
 
-def test_a_profile_for_elsewhere_is_not_timed_and_says_so(parse, target) -> None:
+def test_a_profile_for_elsewhere_is_not_timed_and_says_so(parse, quantize) -> None:
     def race(models, feeds):
         raise AssertionError("nothing is to be timed")
 
-    minmax = CALIBRATORS.build("minmax")
-    profile = PROFILES.build("tensorrt")
-    done = quantize_model(
-        parse(RESIDUAL), [{"x": X}], target, calibrator=minmax, profile=profile, race=race
-    )
+    done = quantize(parse(RESIDUAL), X, profile=PROFILES.build("tensorrt"), race=race)
     assert done.modified
     assert "it is for TensorrtExecutionProvider, the target is CPU" in done.refusals[-1]
 

@@ -1,0 +1,64 @@
+"""What to quantize for and how: all that a method may lean on, each option told once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from deploypipe.core.errors import UserError
+from deploypipe.core.progress import Progress
+from deploypipe.quantize.calibrator import Calibrator
+from deploypipe.quantize.correction import Correction
+from deploypipe.quantize.corrections.bias import Bias
+from deploypipe.quantize.decide import Race
+from deploypipe.quantize.lookout import Arrays
+from deploypipe.quantize.memory import Memory
+from deploypipe.quantize.profile import Profile
+from deploypipe.runtime import Target, host
+
+CHEAP: tuple[Correction, ...] = (Bias(),)
+"""The corrections that cost less than the observation."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A target, how to get there, and the samples; methods that need none look at no ``feeds``."""
+
+    target: Target
+    """Where the model is to run; it is opened there to be observed and audited."""
+    calibrator: Calibrator
+    profile: Profile
+    feeds: Iterable[Arrays] = ()
+    """Calibration batches, input name -> array with the samples along the first dimension; read
+    once."""
+    samples: int = 0
+    """How many there are in ``feeds``, for the progress."""
+    race: Race | None = None
+    """Times whole models on ``target``.  With it, units stay float where 8 bits do not pay there,
+    and the float model itself comes back (``modified`` is False) where none is faster; without it,
+    all that fuses is 8-bit."""
+    progress: Progress | None = None
+    corrections: Sequence[Correction] = CHEAP
+    """Each is applied where it brings the outputs nearer to the float model's."""
+    keep_float: Mapping[str, str] = field(default_factory=dict)
+    """Node name -> reason, for nodes that are to stay as they are."""
+    least_sqnr: float | None = None
+    """dB that the outputs are to keep; units go back to float for it, up to all."""
+    diagnosis: bool = False
+    """Whether the notes shall tell what every unit loses, and the worst causes."""
+    memory: Memory | None = None
+    """Where observations are kept; with one of these samples ``feeds`` are not read."""
+
+    def check_names(self, known: Iterable[str]) -> None:
+        """Raise a user's error if ``keep_float`` names no node that could be quantized."""
+        unknown = sorted(set(self.keep_float) - set(known))
+        if unknown:
+            raise UserError(
+                f"keep_float names '{unknown[0]}', which is no node that could be quantized"
+            )
+
+    def settled(self) -> tuple[Job, str | None]:
+        """With the profile of this machine, and why no time is taken if that is not the target's."""
+        profile = self.profile.resolve()
+        unheard = profile.elsewhere(self.target.provider) or profile.strange(host()["flags"])
+        return replace(self, profile=profile, race=None if unheard else self.race), unheard
