@@ -185,7 +185,8 @@ def measure(
     rounds, seconds = (3, 6.0) if given.quick else (5, 20.0)
     with alone():
         openers = {method: opener(target, path) for method, path in files.items()}
-        timings = time_many(openers, judged[:4], Pace(rounds, blocks=12, budget_seconds=seconds, slot_seconds=0.003))
+        pace = Pace(rounds, blocks=12, budget_seconds=seconds, slot_seconds=0.003)
+        timings = time_many(openers, judged[:4], pace)
     for method, timing in timings.items():
         ratio = timing.ratio
         found[method]["p50_ms"] = timing.measurement.p50
