@@ -8,14 +8,20 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import onnx_ir as ir
+
 from deploypipe.core.errors import DeploypipeError, UserError
 from deploypipe.core.files import Json
 from deploypipe.core.options import build
 from deploypipe.core.shelf import EXTRA_OF
+from deploypipe.graph import Outcome
+from deploypipe.graph.channels.proof.sizes import open_feeds
 from deploypipe.graph.files import load, save
+from deploypipe.graph.parts import parts_of
 from deploypipe.pipeline import plan
-from deploypipe.quantize.examine import examine_quantized, repair, summary
-from deploypipe.runtime import TARGETS, Target, host
+from deploypipe.quantize.examine import examine_quantized, summary
+from deploypipe.quantize.mend import ALIKE_DB, agreement, mend
+from deploypipe.runtime import TARGETS, Feeds, Target, host
 from deploypipe.runtime.onnx_runtime import clashing_builds
 
 
@@ -40,7 +46,8 @@ def examine_model(file: Path, target: Target, repaired: Path | None = None) -> d
     """Which 8-bit nodes of a model run in float, and why; ``repaired`` is where to mend it.
 
     Raises:
-        UserError: the file is no ONNX model, cannot be opened, or is where ``repaired`` goes.
+        UserError: the file is no ONNX model, cannot be opened, or is where ``repaired`` goes; or
+            the mended model answers otherwise, then nothing is written.
     """
     model = load(file)
     count, findings = examine_quantized(model, target)
@@ -53,14 +60,52 @@ def examine_model(file: Path, target: Target, repaired: Path | None = None) -> d
             raise UserError(
                 "the output is the input", where=str(repaired), then="Give another path"
             )
-        mended = repair(model)
-        save(mended.model, repaired)
+        mended = mend(model)
+        checked = _checked(model, mended, target)
         count, left = examine_quantized(mended.model, target)
+        save(mended.model, repaired)
         found["repaired"] = {
             "output": str(repaired),
             "changes": mended.changes,
+            "refusals": mended.refusals,
+            "checked": checked,
             "answer": summary(count, left),
         }
+    return found
+
+
+def _checked(model: ir.Model, mended: Outcome, target: Target) -> str:
+    """What the mended model was compared on.
+
+    Raises:
+        UserError: it answers otherwise.
+    """
+    if not mended.modified:
+        return "nothing was changed"
+    samples = _answered(model, target)
+    if not samples:
+        return "on no input: none that the model takes could be drawn at random"
+    kept = agreement(model, mended.model, samples, target)
+    if not kept >= ALIKE_DB:
+        raise UserError(
+            f"the mended model keeps {kept:.1f} dB of what the model answers on random inputs, "
+            f"{ALIKE_DB:g} were to be kept; nothing is written",
+            then="Report the model: a repair changes no number, but on a processor without VNNI the "
+            "kernels themselves may",
+        )
+    return f"{len(samples)} random inputs, {kept:.0f} dB kept"
+
+
+def _answered(model: ir.Model, target: Target) -> list[Feeds]:
+    """Random inputs, those that the model takes."""
+    found = list[Feeds]()
+    with target.open(parts_of(model)) as session:
+        for feeds in open_feeds(model):
+            try:
+                session(feeds)
+            except UserError:  # of a size that it does not take
+                continue
+            found.append(feeds)
     return found
 
 

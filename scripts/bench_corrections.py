@@ -116,8 +116,7 @@ def quantized(model: ir.Model, calibration: Feeds, bits: int, target: Cpu) -> Dr
     placement = place(model, found)
     tensors = sorted(set(placement.roots.values()))
     floored = {unit.output for unit in placement.units if unit.low >= 0}
-    needs = Bias().needs(model, placement.units)
-    means = {name: mean for name, mean in needs.items() if name in tensors}
+    means = [one for one in Bias().needs(model, placement.units) if one.tensor in tensors]
     seen = observe(model, tensors, calibration, target, means=means, floored=floored)
     calibrator = CALIBRATORS.build("percentile")
     shop = Workshop(model, found, seen, placement.roots, calibrator, profile, target)

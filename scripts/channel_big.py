@@ -30,8 +30,11 @@ ENDS = 256
 """Inputs and outputs."""
 
 
-def write_chain(path: Path, layers: int = LAYERS, width: int = WIDTH) -> None:
-    """``path`` and ``path.data``; layer k's weights are ``w{k}`` [outputs, inputs] and ``b{k}``."""
+def write_chain(path: Path, layers: int = LAYERS, width: int = WIDTH, share: float = SHARE) -> None:
+    """``path`` and ``path.data``; layer k's weights are ``w{k}`` [outputs, inputs] and ``b{k}``.
+
+    A ``share`` of the outputs of all layers but the last is dead.
+    """
     rng = np.random.default_rng(SEED)
     sizes = [ENDS, *[width] * (layers + 1), ENDS]
     nodes, weights, x = [], [], "x"
@@ -40,7 +43,7 @@ def write_chain(path: Path, layers: int = LAYERS, width: int = WIDTH) -> None:
             w = rng.standard_normal((outputs, inputs), np.float32) * np.sqrt(2 / inputs)
             b = rng.standard_normal(outputs, np.float32)
             if k <= layers:
-                dead = rng.permutation(outputs)[: dead_of(outputs)]
+                dead = rng.permutation(outputs)[: dead_of(outputs, share)]
                 w[dead], b[dead[::2]] = 0, 0
             weights += [_outside(f"w{k}", w.astype(np.float32), data, path)]
             weights += [_outside(f"b{k}", b, data, path)]
@@ -89,9 +92,9 @@ def run_big(folder: Path, layers: int = LAYERS, width: int = WIDTH) -> Facts:
     return {**facts, **shared, "output_files": len(list(after.parent.iterdir()))}
 
 
-def dead_of(width: int) -> int:
+def dead_of(width: int, share: float = SHARE) -> int:
     """How many channels are dead: whole blocks of four, as the processor has them."""
-    return int(width * SHARE) // 4 * 4
+    return int(width * share) // 4 * 4
 
 
 def full_size(layers: int = LAYERS, width: int = WIDTH) -> int:

@@ -4,10 +4,18 @@ Of every group of channels a share is killed: the weights that make them become 
 zero or a constant.  The weights that could go are counted from that choice alone, never from what a
 tool removed.  A constant that a padded sum reads cannot go to a bias, since the border sees zeros
 instead: of each such tensor one constant channel stays for the others to be merged into.
+
+Where several sums read one weight, as those of a detector's head on each level of its pyramid, one
+may be too few.  Channel i adds w[o, i] * c_i to output o, with a c_i that differs between levels;
+whatever stays adds w'[o, r] * d_r, with one w' for all levels.  The sums of a level, as a matrix
+[outputs, taps], are one for each level, and as many of these are independent as of the vectors c_i,
+if w is no special one; those that r channels give span r dimensions at most.  So as many channels
+stay as the vectors c_i are independent: at most one for each level, and one where all levels agree.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,9 +32,13 @@ from deploypipe.graph.constants import constant_of, is_constant
 from deploypipe.graph.shapes import infer_shapes
 
 SUMS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+NORMS = ("BatchNormalization", "InstanceNormalization")
 ZEROS, CONSTANTS = "zeros", "constants"
 LEAST = 4
 """Channels that a group needs to lose some."""
+
+PLACES = 1000
+"""Pixels of a tensor that are looked at to tell how many of its channels are independent."""
 
 FLAT = 1e-6
 """A channel is constant if its values differ by less, relative to the largest."""
@@ -37,8 +49,8 @@ class Killed:
     """What a model lost, counted in weights of convolutions and matrix products.
 
     ``removable`` lie in slices of dead channels; ``spare`` of them belong to the constant channels
-    that have to stay, one for each tensor that needs one and the cheapest that can be found.
-    ``allowance`` is what it comes to if every tensor keeps the dearest one, for itself alone.
+    that have to stay, as many as every weight needs and the cheapest that can be found.
+    ``allowance`` is what it comes to if every weight keeps the dearest ones, for itself alone.
     """
 
     groups: int
@@ -72,8 +84,8 @@ def kill(model: ir.Model, mode: str, share: float, seed: int, run: Run) -> Kille
     constant = np.setdiff1d(dead, _compared(flow)) if mode == CONSTANTS else dead[:0]
     for axis in _makers(flow):
         _silence(flow, axis, dead, constant, rng)
-    tensors, cost = constant_tensors(model, flow, dead, run), costs(flow)
-    stay, most = needed_spares(tensors, cost), dearest_spares(tensors, cost)
+    spares, cost = spares_of(model, flow, dead, run), costs(flow)
+    stay, most = needed_spares(spares, cost), dearest_spares(spares, cost)
     removable = covered(flow, dead)
     return Killed(
         groups=len(groups),
@@ -129,53 +141,85 @@ def costs(flow: Dataflow) -> np.ndarray:
     return cost
 
 
-def needed_spares(tensors: Sequence[set[int]], cost: np.ndarray) -> set[int]:
-    """Few classes, cheap ones, of which every tensor has one: the greedy hitting set."""
-    left, taken = [tensor for tensor in tensors if tensor], set[int]()
-    while left:
-        votes: dict[int, int] = {}
-        for number in (number for tensor in left for number in tensor):
-            votes[number] = votes.get(number, 0) + 1
-        best = max(votes, key=lambda number: (votes[number], -cost[number], -number))
-        taken.add(best)
-        left = [tensor for tensor in left if best not in tensor]
-    return taken
+@dataclass(frozen=True)
+class Spare:
+    """``count`` of the ``classes`` have to stay."""
+
+    classes: frozenset[int]
+    count: int
+
+    def lacks(self, taken: set[int]) -> bool:
+        """Whether too few of them are taken."""
+        return len(self.classes & taken) < self.count
 
 
-def dearest_spares(tensors: Sequence[set[int]], cost: np.ndarray) -> set[int]:
-    """For every tensor its dearest class that no other tensor has taken."""
+def needed_spares(spares: Sequence[Spare], cost: np.ndarray) -> set[int]:
+    """Few classes, cheap ones, of which everybody has enough: the greedy hitting set."""
     taken = set[int]()
-    for tensor in tensors:
-        free = tensor - taken
-        if free:
-            taken.add(max(free, key=lambda number: (cost[number], -number)))
+    while left := [spare for spare in spares if spare.lacks(taken)]:
+        votes = Counter(number for spare in left for number in spare.classes - taken)
+        taken.add(max(votes, key=lambda number: (votes[number], -cost[number], -number)))
     return taken
 
 
-def constant_tensors(model: ir.Model, flow: Dataflow, dead: np.ndarray, run: Run) -> list[set[int]]:
-    """For every tensor that is summed over, the dead classes that no bias can make good for.
+def dearest_spares(spares: Sequence[Spare], cost: np.ndarray) -> set[int]:
+    """For everybody its dearest classes that no other has taken."""
+    taken = set[int]()
+    for spare in spares:
+        free = sorted(spare.classes - taken, key=lambda number: (-cost[number], number))
+        taken.update(free[: spare.count])
+    return taken
 
-    They are other than zero, and the sum is padded or they have met a border before: one of them can
-    do for all.  Found by running the model, not by the analysis.
+
+def spares_of(model: ir.Model, flow: Dataflow, dead: np.ndarray, run: Run) -> list[Spare]:
+    """For every weight that sums over pixels, the dead classes that no bias can make good for.
+
+    They are other than zero, and a sum is padded or they have met a border before.  Found by
+    running the model, not by the analysis.
     """
-    names = {value.name: value for value in _summed(model.graph)}
+    readers = _summed(model.graph)
+    names = {value.name for nodes in readers for value in _inputs(nodes)}
     probes = model.clone()
     given = {value.name for value in probes.graph.outputs}
     values = {out.name: out for node in probes.graph for out in node.outputs}
-    probes.graph.outputs.extend(values[name] for name in names if name not in given)
+    probes.graph.outputs.extend(values[name] for name in sorted(names - given))
     answers = [run(probes, random_feeds(model, seed)) for seed in (1, 2)]
-    found = []
-    for name, value in names.items():
-        classes = flow.classes[flow.cells.ids((value, 1))]
-        nonzero, flat = channels_of([answer[name] for answer in answers])
-        kept = nonzero & (_meets_border(value) | ~flat) & np.isin(classes, dead)
-        found.append(set(classes[kept].tolist()))
-    return found
+    found: dict[frozenset[int], int] = {}
+    for nodes in readers:
+        inputs = _inputs(nodes)
+        classes = flow.classes[flow.cells.ids((inputs[0], 1))]
+        arrays = [[answer[value.name] for answer in answers] for value in inputs]
+        seen = [channels_of(one) for one in arrays]
+        nonzero, flat = np.any([one[0] for one in seen], 0), np.all([one[1] for one in seen], 0)
+        kept = nonzero & (any(map(_is_padded, nodes)) | ~flat) & np.isin(classes, dead)
+        if kept.any():
+            rows = np.concatenate([_places(one, kept) for one in arrays], 1)
+            key = frozenset(classes[kept].tolist())
+            found[key] = max(found.get(key, 0), min(independent(rows), len(key)))
+    return [Spare(classes, count) for classes, count in found.items()]
+
+
+def independent(rows: np.ndarray) -> int:
+    """How many rows of [channels, places] are independent, up to the rounding of float32."""
+    rows = rows / np.abs(rows).max(1, keepdims=True)
+    return int(np.linalg.matrix_rank(rows, tol=FLAT * np.sqrt(rows.size)))
+
+
+def _places(arrays: Sequence[np.ndarray], kept: np.ndarray) -> np.ndarray:
+    """Some channels of arrays [n, c, ...], float64 [kept, places]: one place if all are flat."""
+    rows = np.concatenate([_by_channel(array)[kept] for array in arrays], 1).astype(np.float64)
+    if channels_of([rows[None]])[1].all():
+        return rows[:, :1]
+    return rows[:, :: max(1, rows.shape[1] // PLACES)]
+
+
+def _by_channel(array: np.ndarray) -> np.ndarray:
+    return np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
 
 
 def channels_of(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Of arrays [n, c, ...], bool [c] each: some number is not zero; all numbers are the same."""
-    rows = [np.moveaxis(array, 1, 0).reshape(array.shape[1], -1) for array in arrays]
+    rows = [_by_channel(array) for array in arrays]
     low = np.min([row.min(1) for row in rows], 0)
     high = np.max([row.max(1) for row in rows], 0)
     size = np.maximum(np.abs(low), np.abs(high))
@@ -231,7 +275,17 @@ def _is_made(group: Group) -> bool:
 
 
 def _makers(flow: Dataflow) -> list[Axis]:
-    return [axis for axis in flow.cells.first if _makes(*axis)]
+    return [axis for axis in flow.cells.first if _makes(*axis) or _joins(*axis)]
+
+
+def _joins(value: ir.Value, axis: int) -> bool:
+    """Whether a constant stands beside computed channels, as what was computed before may."""
+    if constant_of(value) is None:
+        return False
+    readers = [use.node for use in value.uses() if use.node.op_type == "Concat"]
+    return any(
+        node.attributes.get_int("axis", 1) % len(value.shape or ()) == axis for node in readers
+    )
 
 
 def _makes(value: ir.Value, axis: int) -> bool:
@@ -248,15 +302,14 @@ def _makes(value: ir.Value, axis: int) -> bool:
         return place == 2 or (place, axis) == (1, 1 - node.attributes.get_int("transB", 0))
     if node.op_type == "MatMul":
         return (place, axis) == (1, 1)
-    if node.op_type == "BatchNormalization":
+    if node.op_type in NORMS:
         return place in (1, 2)
     return node.op_type in ("Add", "Sub", "Mul")
 
 
 def _is_bias(value: ir.Value) -> bool:
     return any(
-        use.node.op_type in ("Add", "Sub")
-        or (use.node.op_type in (*SUMS, "BatchNormalization") and use.idx == 2)
+        use.node.op_type in ("Add", "Sub") or (use.node.op_type in (*SUMS, *NORMS) and use.idx == 2)
         for use in value.uses()
     )
 
@@ -272,21 +325,23 @@ def _size(value: ir.Value) -> int:
     return 0 if array is None else int(array.size)
 
 
-def _summed(graph: ir.Graph) -> list[ir.Value]:
-    """The computed tensors whose channels some convolution sums over."""
-    found = (node.inputs[0] for node in graph if _sums_pixels(node))
-    return [value for value in dict.fromkeys(found) if value is not None and value.producer()]
+def _summed(graph: ir.Graph) -> list[list[ir.Node]]:
+    """For every weight that sums over pixels, the nodes that sum computed tensors with it."""
+    found: dict[ir.Value | None, list[ir.Node]] = {}
+    for node in graph:
+        if _sums_pixels(node) and node.inputs[0] is not None and node.inputs[0].producer():
+            found.setdefault(node.inputs[1], []).append(node)
+    return list(found.values())
+
+
+def _inputs(nodes: Sequence[ir.Node]) -> list[ir.Value]:
+    return [value for value in dict.fromkeys(node.inputs[0] for node in nodes) if value]
 
 
 def _sums_pixels(node: ir.Node) -> bool:
     weights = constant_of(node.inputs[1]) if node.op_type in ("Conv", "ConvTranspose") else None
     depthwise = node.op_type == "Conv" and weights is not None and weights.shape[1] == 1
     return weights is not None and not depthwise
-
-
-def _meets_border(value: ir.Value) -> bool:
-    """Whether a reader sums over padding, or puts out pixels that do not see all taps."""
-    return any(_is_padded(use.node) for use in value.uses() if _sums_pixels(use.node))
 
 
 def _is_padded(node: ir.Node) -> bool:

@@ -14,6 +14,7 @@ import bench_calibration
 import bench_quantize
 import bench_validator
 import channel_table
+import quantize_big
 import quantize_table
 from bench_recipes import table
 from result_rows import RESULTS, kept
@@ -31,6 +32,8 @@ def block(name: str) -> str:
         return channel_table.table(kept("channels"))
     if name == "quantize":
         return quantize_table.table(kept("quantize")).strip()
+    if name == "quantize_big":
+        return quantize_big.sentence(kept("quantize_big"))
     if name == "quantize_real":
         if not (RESULTS / "quantize_real.json").is_file():
             return "Not measured yet: `python scripts/bench_quantize.py --real`."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
 import onnx.parser
+import onnx_ir as ir
 import pytest
 
 from deploypipe import doctor
@@ -86,5 +88,21 @@ def test_a_quantized_model_is_examined_and_mended(tmp_path):
     assert file.read_bytes() == before
     onnx.checker.check_model(onnx.load(out))
     json.dumps(found)
+    assert found["repaired"]["checked"].startswith("1 random inputs, ")
     with pytest.raises(UserError, match="the output is the input"):
         examine_model(file, Cpu(threads=1), file)
+
+
+def test_a_mended_model_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
+    file, out = tmp_path / "int8.onnx", tmp_path / "mended.onnx"
+    onnx.save(onnx.parser.parse_model(SIGNED), file)
+
+    def spoil(model, plain=doctor.mend):
+        done = plain(model)
+        done.model.graph.initializers["t"].const_value = ir.tensor(np.float32(0.02), name="t")
+        return done
+
+    monkeypatch.setattr(doctor, "mend", spoil)
+    with pytest.raises(UserError, match="dB of what the model answers on random inputs"):
+        examine_model(file, Cpu(threads=1), out)
+    assert not out.exists()

@@ -70,7 +70,9 @@ def least_missed(
 def whole_masks(module: nn.Module, names: Sequence[str]) -> list[Mask]:
     """Masks over all of these parameters."""
     parameters = dict(module.named_parameters())
-    return [Mask(name, 0, tuple(range(len(parameters[name])))) for name in names]
+    # A scalar has no axis, and is one row all the same.
+    rows = {name: parameters[name].shape[:1].numel() for name in names}
+    return [Mask(name, 0, tuple(range(rows[name]))) for name in names]
 
 
 def _put_back(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:

@@ -65,10 +65,20 @@ def load(path: Path) -> ir.Model:
     try:
         model = ir.serde.deserialize_model(proto)
         del proto
+        name_own_domain(model)
         _detach(model, places)
     except Exception as error:  # whatever a damaged graph provokes in the reader
         raise _damaged(path, f"no valid ONNX model: {_reason(error)}") from error
     return model
+
+
+def name_own_domain(model: ir.Model) -> None:
+    """Call the domain of ONNX's own operators ``""`` only, which may be written ``ai.onnx`` too."""
+    owners = [model.opset_imports, *(one.opset_imports for one in model.functions.values())]
+    for imports in owners:
+        if "ai.onnx" in imports:
+            version = imports.pop("ai.onnx")
+            imports[""] = max(version, imports.get("", 0))
 
 
 def _detach(model: ir.Model, places: Mapping[str, Path]) -> None:
@@ -94,7 +104,9 @@ def _detach(model: ir.Model, places: Mapping[str, Path]) -> None:
 def save(model: ir.Model, path: Path, largest_file: int = LARGEST_FILE) -> None:
     """Write ``model`` to ``path``, through a temporary file of its own.
 
-    Weights of more than ``largest_file`` bytes in all go to ``<path>.data`` beside it.
+    Weights of more than ``largest_file`` bytes in all go to ``<path>.data`` beside it; or, where the
+    model that is there has its weights in that file, to ``<path>.1.data``, and its file goes last.
+    So at every moment there is a whole model.
 
     Raises:
         UserError: the place cannot be written to.
@@ -106,10 +118,24 @@ def save(model: ir.Model, path: Path, largest_file: int = LARGEST_FILE) -> None:
         if weight_bytes(model) <= largest_file:
             temporary.write_bytes(to_bytes(model))
             return
-        data = f"{path.name}.data"
+        names = [f"{path.name}.data", f"{path.name}.1.data"]
+        taken = _locations(path).intersection(names)
+        data = next(name for name in names if name not in taken)
         ir.save(model, temporary, format="protobuf", external_data=data, size_threshold_bytes=256)
         with writing(path.with_name(data)) as place:
             temporary.with_name(data).replace(place)
+    for name in taken:
+        path.with_name(name).unlink(missing_ok=True)
+
+
+def _locations(path: Path) -> set[str]:
+    """Where the model that is there has its data; nowhere if there is none that can be read."""
+    try:
+        proto = _read_proto(path)
+    except UserError:
+        return set()
+    outside = (tensor for tensor in _tensors(proto) if _is_external(tensor))
+    return {_external(tensor).get("location", "") for tensor in outside}
 
 
 def to_bytes(model: ir.Model) -> bytes:

@@ -36,6 +36,8 @@ def noise_alone(
     ``model`` is the float model that ``plan`` was made for.
     """
     units = [unit for unit in plan.units if unit.kind not in (Kind.MOVE, Kind.RESIDUAL)]
+    if not units:
+        return {}
     beside = _Beside(model, plan)
     sums = {unit.name: beside.add(unit) for unit in units}
     beside.graph.outputs.extend(value for pair in sums.values() for value in pair)
@@ -100,11 +102,7 @@ class _Beside(Rewriter):
         if name not in self.rounded:
             value, nodes = self.values[name], list[ir.Node]()
             self.rounded[name] = self._quantized(value, name, nodes)
-            producer = value.producer()
-            if producer is None:
-                self.graph.insert_before(self.graph[0], nodes)
-            else:
-                self.graph.insert_after(producer, nodes)
+            self.behind(value, nodes)
         return self.rounded[name]
 
     def _quantized(self, value: ir.Value, name: str, nodes: list[ir.Node]) -> ir.Value:

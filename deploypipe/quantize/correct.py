@@ -5,6 +5,7 @@ They are fitted to some of the calibration samples and judged on others.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,11 +16,12 @@ import onnx_ir as ir
 
 from deploypipe.core.files import Json
 from deploypipe.core.progress import Progress, Silent
-from deploypipe.quantize.correction import CORRECTIONS, Correction, Draft
+from deploypipe.quantize.correction import CORRECTIONS, Correction, DeclinedError, Draft
 from deploypipe.quantize.signal import outputs_of, sqnr_db
 
 LEAST_DB = 0.01
 """Less than that is no gain."""
+_NOTHING = "there is nothing that it could change"
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class Step:
     reason: str = ""
 
     def to_json(self) -> Json:
-        """All of it."""
-        return asdict(self)
+        """All of it; what cannot be told is null."""
+        told = asdict(self)
+        return {name: None if one != one else one for name, one in told.items()}  # NaN is no JSON
 
 
 def correct(
@@ -62,18 +65,22 @@ def accepts(before: Draft, after: Draft) -> bool:
 
 def _tried(one: Correction, draft: Draft, judge: _Judge) -> tuple[Draft, Step]:
     began, name, alone = time.perf_counter(), CORRECTIONS.name_of(one), one.companion
-    before = judge(draft, alone)
-    proposal = one.propose(draft)
+    before, proposal, reason = judge(draft, alone), None, _NOTHING
+    try:
+        proposal = one.propose(draft)
+    except DeclinedError as declined:
+        reason = str(declined)
     after = before if proposal is None else judge(proposal, alone)
     accepted = _is_better(before, after, strict=not one.companion)
-    reason = _reason(proposal, accepted)
+    if proposal is not None:
+        reason = _reason(before, after, accepted)
     step = Step(name, before.db, after.db, accepted, time.perf_counter() - began, reason)
     return (proposal if proposal is not None and accepted else draft), step
 
 
-def _reason(proposal: Draft | None, accepted: bool) -> str:
-    if proposal is None:
-        return "there is nothing that it could change"
+def _reason(before: _Verdict, after: _Verdict, accepted: bool) -> str:
+    if math.isnan(before.db + after.db):
+        return "the outputs' shapes change, so they cannot be compared"
     return "" if accepted else "the outputs come no nearer to the float model's"
 
 
@@ -91,8 +98,10 @@ def _is_better(before: _Verdict, after: _Verdict, strict: bool = True) -> bool:
     What was fitted to as few samples has to show that much; what is exact arithmetic has not.
     """
     gains = before.noise - after.noise
+    gains = gains[~np.isnan(gains)]
     error = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
-    return bool(after.db >= before.db + LEAST_DB and (gains.mean() > error or not strict))
+    mean = gains.mean() if len(gains) else 0.0
+    return bool(after.db >= before.db + LEAST_DB and (mean > error or not strict))
 
 
 class _Judge:

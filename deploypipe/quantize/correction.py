@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import onnx_ir as ir
 
 from deploypipe.core.shelf import Shelf
-from deploypipe.quantize.emit import emit
 from deploypipe.quantize.lookout import Arrays, ChannelMean
 from deploypipe.quantize.observe import Observation
 from deploypipe.quantize.placement import Placement, roots_of
@@ -22,7 +21,9 @@ from deploypipe.quantize.workshop import Made, Workshop
 @dataclass(frozen=True)
 class Draft:
     """A quantized model under correction: the float model with what was seen of it, and what was
-    made of that.  The placement does not change any more, so the audit stays true."""
+    made of that.  The placement does not change any more, so the audit stays true.
+
+    ``made.model`` is always what would ship, so that whatever is measured on it holds."""
 
     shop: Workshop
     made: Made
@@ -34,7 +35,7 @@ class Draft:
 
     def with_plan(self, plan: QuantPlan) -> Draft:
         """The same placement with other numbers."""
-        return replace(self, made=replace(self.made, model=emit(self.shop.model, plan), plan=plan))
+        return replace(self, made=replace(self.made, model=self.shop.carry_out(plan), plan=plan))
 
     def with_model(self, model: ir.Model, seen: Observation) -> Draft:
         """Of a float model with other constants; the plan is made anew, uncorrected."""
@@ -43,6 +44,10 @@ class Draft:
         histograms = {name: shop.histogram(name) for name in placement.roots}
         plan = make_plan(model, placement, histograms, shop.calibrator, shop.profile)
         return replace(self, shop=shop).with_plan(plan)
+
+
+class DeclinedError(Exception):
+    """A correction has nothing to offer for a model; the message is the reason."""
 
 
 class Correction(ABC):
@@ -58,11 +63,15 @@ class Correction(ABC):
 
     @abstractmethod
     def propose(self, draft: Draft) -> Draft | None:
-        """A draft that may be better; None where there is nothing to correct."""
+        """A draft that may be better; None where there is nothing to correct.
 
-    def needs(self, model: ir.Model, units: Iterable[Unit]) -> Mapping[str, ChannelMean]:
-        """Tensor -> the channel means that are to be observed along with its range."""
-        return {}
+        Raises:
+            DeclinedError: it cannot tell, for another reason.
+        """
+
+    def needs(self, model: ir.Model, units: Iterable[Unit]) -> Collection[ChannelMean]:
+        """The channel means that are to be observed along with ranges."""
+        return ()
 
 
 CORRECTIONS: Shelf[Correction] = Shelf("correction", "deploypipe.quantize.corrections", Correction)

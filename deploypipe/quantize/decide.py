@@ -10,6 +10,7 @@ only if its outputs come as near to the float model's as those of the static mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
@@ -70,8 +71,12 @@ class Decision:
     sqnr_db: Mapping[str, float] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
-    def reason(self, unit: str) -> str:
-        """Why a unit that could run in 8 bits does not."""
+    def reasons(self, unfused: Mapping[str, str]) -> dict[str, str]:
+        """Why each unit does not run in 8 bits, if it does not; ``unfused`` says it of those that
+        cannot."""
+        return {**unfused, **{unit: self._reason(unit) for unit in self.costs.fused}}
+
+    def _reason(self, unit: str) -> str:
         slow, fast = self.costs.in_float[unit], self.costs.in_int[unit]
         if fast >= slow:
             return f"it is slower in 8 bits here: {fast:.0f} microseconds, {slow:.0f} in float"
@@ -92,7 +97,7 @@ class Decision:
             "unit_microseconds_float_int8": units,
             "linear_microseconds": {form: dict(one) for form, one in self.costs.in_forms.items()},
             "linear_forms": dict(self.forms),
-            "sqnr_db": dict(self.sqnr_db),
+            "sqnr_db": {n: None if math.isnan(db) else db for n, db in self.sqnr_db.items()},
             "refused": dict(self.refused),
         }
 
@@ -110,7 +115,8 @@ class _Entry(Generic[C]):
 class Question(Generic[C]):
     """What is to be decided.
 
-    ``model`` is the float model and ``units`` every unit that it has; ``everything`` all that is
+    ``model`` is the float model, ``base`` the same with what ships beside units in 8 bits, such as
+    int8 tables, and ``units`` every unit that it has; ``everything`` all that is
     8-bit where its neighbours are; ``eager`` all that fuses, whatever its neighbours are, whose
     kernels are timed; ``sizes`` the elements of the units' tensors; ``probes`` samples to time with.
     ``make`` carries out the placement of some units, and leaves out what does not fuse; None if
@@ -118,6 +124,7 @@ class Question(Generic[C]):
     """
 
     model: ir.Model
+    base: ir.Model
     units: Sequence[Unit]
     everything: C
     eager: C
@@ -203,7 +210,7 @@ def _formed(asked: Question[C], costs: Costs) -> dict[str, _Entry[C]]:
             (one.made.chosen if one.made else frozenset(), one.forms) for one in found.values()
         ]
         if forms and (given, forms) not in before:
-            base = asked.model if made is None else made.model
+            base = asked.base if made is None else made.model
             found[name] = _Entry(made, in_forms(base, asked.units, forms, asked.profile), forms)
     return found
 
@@ -224,4 +231,6 @@ def _accurate(
         for name in entries
         if found[name] < found[ALL]
     }
+    if math.isnan(sum(found.values())):
+        refused = dict.fromkeys(entries, "the outputs' shapes change, so they cannot be compared")
     return {name: one for name, one in entries.items() if name not in refused}, found, refused

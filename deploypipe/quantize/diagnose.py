@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
+from deploypipe.core.decibel import powers
 from deploypipe.core.files import Json
 from deploypipe.graph.constants import constant_of
 from deploypipe.quantize.alone import noise_alone
@@ -23,7 +25,7 @@ from deploypipe.quantize.lookout import Arrays, Lookout, digest
 from deploypipe.quantize.noise import single
 from deploypipe.quantize.plan import QuantPlan, constants_of
 from deploypipe.quantize.saturation import Saturation, saturation
-from deploypipe.quantize.signal import decibels, outputs_of, sqnr_db
+from deploypipe.quantize.signal import decibels, incomparable, outputs_of, sqnr_db
 from deploypipe.quantize.units import Unit, name_of
 from deploypipe.runtime import Target
 
@@ -74,6 +76,8 @@ class Diagnosis:
     units: Mapping[str, UnitLoss]
     saturation: Mapping[str, Saturation]
     causes: tuple[str, ...]
+    incomparable: tuple[str, ...] = ()
+    """Outputs that have another shape in 8 bits: no figure is of them."""
 
     def to_json(self) -> dict[str, Json]:
         """All of it; figures to four digits."""
@@ -83,6 +87,7 @@ class Diagnosis:
             "units": {name: _json(one) for name, one in self.units.items()},
             "saturation_without_vnni": {n: _json(one) for n, one in self.saturation.items()},
             "causes": list(self.causes),
+            "incomparable_outputs": list(self.incomparable),
         }
 
 
@@ -113,7 +118,7 @@ def diagnose(
     alone = noise_alone(model, plan, samples, target)
     carried = _carried(model, quantized, plan.units, samples, target)
     suspects = sorted(alone, key=lambda name: alone[name])[:SUSPECTS]
-    output, ends = _ends(model, quantized, plan, suspects, samples, target)
+    output, ends, unlike = _ends(model, quantized, plan, suspects, samples, target)
     weights = _weights(model, plan)
     units = {
         unit.name: UnitLoss(
@@ -129,7 +134,7 @@ def diagnose(
     }
     found = saturation(model, plan, samples[:2], target) if pairs_matter else {}
     causes = _causes(model, plan, tensors, units, ends, costs)
-    return Diagnosis(output, tensors, units, found, tuple(causes))
+    return Diagnosis(output, tensors, units, found, tuple(causes), tuple(unlike))
 
 
 def _tensor(plan: QuantPlan, name: str, histogram: Histogram) -> TensorLoss:
@@ -163,21 +168,26 @@ def _carried(
     target: Target,
 ) -> dict[str, float]:
     """Unit -> dB of its output in the whole 8-bit model; of a large tensor some values are looked
-    at, the same ones in both models."""
+    at, the same ones in both models.  Left out are samples for which the sizes differ."""
     there = {out.name for node in quantized.graph for out in node.outputs}
     names = {unit.output: unit.name for unit in units if unit.output in there}
-    total = {unit: np.zeros(2) for unit in names.values()}
+    if not names:
+        return {}
+    total: dict[str, npt.NDArray[np.float64]] = {}
     with (
         Lookout(model, list(names), target) as first,
         Lookout(quantized, list(names), target) as two,
     ):
         for sample in samples:
             number = digest(sample)
-            given = {seen.name: seen.picked for seen in two(sample, number)}
+            given = {seen.name: seen for seen in two(sample, number)}
             for seen in first(sample, number):
-                error = np.subtract(given[seen.name], seen.picked, dtype=np.float64)
-                power = np.square(seen.picked, dtype=np.float64).sum()
-                total[names[seen.name]] += [power, np.square(error).sum()]
+                other = given.get(seen.name)
+                if other is None or other.size != seen.size:
+                    continue  # of other rows: how many there are depends on the numbers
+                unit = names[seen.name]
+                both = np.array(powers(seen.picked, other.picked))
+                total[unit] = total.get(unit, np.zeros(2)) + both
     return {name: decibels(signal, noise) for name, (signal, noise) in total.items()}
 
 
@@ -188,12 +198,14 @@ def _ends(
     suspects: Sequence[str],
     samples: Sequence[Arrays],
     target: Target,
-) -> tuple[float, dict[str, float]]:
-    """dB of the outputs with everything in 8 bits, and with each suspect alone."""
+) -> tuple[float, dict[str, float], list[str]]:
+    """dB of the outputs with everything in 8 bits, and with each suspect alone where that can be
+    told; and the outputs that are in no figure."""
     singles = [emit(model, single(plan, name)) for name in suspects]
     expected, everything, *each = outputs_of([model, quantized, *singles], samples, target)
     ends = {name: sqnr_db(expected, one) for name, one in zip(suspects, each, strict=True)}
-    return sqnr_db(expected, everything), ends
+    known = {name: end for name, end in ends.items() if not math.isnan(end)}
+    return sqnr_db(expected, everything), known, incomparable(expected, everything)
 
 
 def _causes(

@@ -27,7 +27,7 @@ def dynamically(rewriter: Rewriter, unit: Unit, profile: Profile) -> None:
     weight, bias = matrix_of(rewriter, unit), bias_of(rewriter, unit)
     params = weight_params(weight, 1, profile.weight_limit, pair_limit=profile.pair_limit)
     source, end = input_of(rewriter, unit), end_of(rewriter, unit)
-    before, rounded = _rounded(rewriter, source)
+    rounded = _rounded(rewriter, source)
     scales = rewriter.constant("s", np.asarray(params.scales, np.float32))
     integers = rewriter.constant("w", quantized_weight(weight, params))
     zeros = rewriter.constant("z", np.zeros(len(params.scales), np.int8))
@@ -37,16 +37,17 @@ def dynamically(rewriter: Rewriter, unit: Unit, profile: Profile) -> None:
     )
     cast = rewriter.node("Cast", [product.outputs[0]], to=int(ir.DataType.FLOAT))
     result = rewriter.node("Mul", [cast.outputs[0], scale.outputs[0]])
-    nodes = [*before, scale, product, cast, result]
+    nodes = [scale, product, cast, result]
     if bias is not None:
         nodes.append(rewriter.node("Add", [result.outputs[0], rewriter.constant("b", bias)]))
     rewriter.replace(end, nodes)
 
 
-def _rounded(rewriter: Rewriter, source: ir.Value) -> tuple[list[ir.Node], ir.Node]:
-    """The node that rounds ``source``, and whether it is new: units that read the same share it."""
+def _rounded(rewriter: Rewriter, source: ir.Value) -> ir.Node:
+    """The node that rounds ``source``: units that read the same share it."""
     for node, _ in source.uses():
         if node.op_type == "DynamicQuantizeLinear" and node.graph is rewriter.graph:
-            return [], node
+            return node
     made = rewriter.node("DynamicQuantizeLinear", [source], outputs=3)
-    return [made], made
+    rewriter.behind(source, [made])
+    return made

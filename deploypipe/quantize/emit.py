@@ -73,11 +73,10 @@ class _Editor(Rewriter):
         uses = list(value.uses())
         quantize = self.node("QuantizeLinear", [value, *tail], "q")
         back = self.node("DequantizeLinear", [quantize.outputs[0], *tail], "d")
-        producer = value.producer()
-        if producer is None:
+        if value.producer() is None:
             self.in_front([quantize, back])
         else:
-            self.graph.insert_after(producer, [quantize, back])
+            self.behind(value, [quantize, back])
         for node, index in uses:
             if name in self.made or (node.outputs[0].name, name) in self.readers:
                 node.replace_input_with(index, back.outputs[0])

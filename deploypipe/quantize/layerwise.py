@@ -38,17 +38,38 @@ class Task:
     """Choose integers for float64 [groups, outputs, K] ``weight`` with [groups, outputs, 1] scales.
 
     The aim is a small ``|(weight - integers * scales) x|^2`` over the rows x that the quantized
-    layers before give; ``products`` are float64 [groups, K, K], the sums of x x^T.
+    layers before give; ``products`` are float64 [groups, K, K], the sums of x x^T.  With a
+    ``pair_limit``, the magnitudes of a column and the one ``taps`` before it, which is the input
+    beside it, add up to no more.
     """
 
     weight: Floats
     scales: Floats
     limit: int
     products: Floats
+    pair_limit: int | None = None
+    taps: int = 1
 
     def nearest(self) -> Floats:
         """Each weight rounded for itself, as float64."""
-        return np.clip(np.rint(self.weight / self.scales), -self.limit, self.limit)
+        return self.within(np.rint(self.weight / self.scales))
+
+    def room(self, integers: Floats, column: int) -> Floats | int:
+        """The largest magnitude that a column may take beside those before it."""
+        before = column - self.taps
+        if self.pair_limit is None or before < 0:
+            return self.limit
+        beside = np.abs(integers[..., before : before + 1])
+        return np.asarray(np.minimum(self.limit, self.pair_limit - beside))
+
+    def within(self, integers: Floats) -> Floats:
+        """The integers, those that are too large clipped."""
+        held = np.clip(integers, -self.limit, self.limit)
+        if self.pair_limit is not None:
+            for column in range(held.shape[-1]):
+                room, own = self.room(held, column), held[..., column : column + 1]
+                np.clip(own, -room, room, out=own)
+        return np.asarray(held)
 
 
 @dataclass(frozen=True)
@@ -93,7 +114,7 @@ def _rounded(
         walk.before(unit.result)
         task = _task(draft, unit, walk, rows) if shared[unit.weight] == 1 else None
         if task is not None:
-            chosen = solve(task).astype(np.int8)
+            chosen = task.within(solve(task)).astype(np.int8)
             integers[unit.result] = ungrouped(chosen, unit, _weight(shop.model, unit).shape)
             _store(walk, unit, integers[unit.result])
         exact.after(unit.result)
@@ -122,7 +143,8 @@ def _task(draft: Draft, unit: Unit, walk: Walk, rows: int) -> Task | None:
     products = _products(window, walk.held, str(node.inputs[0].name), rows, takes_bias(unit))
     plan, profile = draft.made.plan, draft.shop.profile
     scales = np.asarray(plan.weights[unit.result].scales).reshape(*weight.shape[:2], 1)
-    return Task(weight, scales, profile.weight_limit, products)
+    taps = int(np.prod(window.spatial))
+    return Task(weight, scales, profile.weight_limit, products, profile.pair_limit, taps)
 
 
 def _products(window: Window, held: Sequence[Held], name: str, rows: int, centred: bool) -> Floats:

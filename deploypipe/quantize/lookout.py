@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,17 +40,23 @@ _HEAVY = 100_000_000
 
 @dataclass(frozen=True)
 class ChannelMean:
-    """The mean of each channel: reshape to ``shape`` as ONNX does (0 keeps a size), average ``axes``."""
+    """The mean of each channel of ``tensor``: reshape to ``shape`` as ONNX does (0 keeps a size),
+    average ``axes``."""
 
+    tensor: str
     shape: tuple[int, ...]
     axes: tuple[int, ...]
+
+
+Means = Mapping[ChannelMean, Floats]
+"""float32 [channels] of each."""
 
 
 @dataclass(frozen=True)
 class Seen:
     """A tensor at one sample: float32 [n] values that were picked, of ``size`` with extremes.
 
-    ``mean`` is float32 [channels], empty where it was not asked for.
+    ``means`` are float32 [channels], those that were asked for.
     """
 
     name: str
@@ -58,7 +64,7 @@ class Seen:
     low: float
     high: float
     size: int
-    mean: Floats
+    means: Means = field(default_factory=dict)
 
 
 class Lookout:
@@ -73,14 +79,14 @@ class Lookout:
         model: ir.Model,
         tensors: Sequence[str],
         target: Target,
-        means: Mapping[str, ChannelMean] | None = None,
+        means: Iterable[ChannelMean] = (),
         floored: Collection[str] = (),
     ) -> None:
         self._target, self._floored = target, frozenset(floored)
         self._model = model.clone()
         self._lean = weight_bytes(model) > _HEAVY
         # In both sessions the runtime averages, so that the bits are the same.
-        self._means = _average(self._model, means or {})
+        self._means = _average(self._model, means)
         inputs = {str(value.name) for value in model.graph.inputs}
         self._fed = [name for name in tensors if name in inputs]
         self._made = [name for name in tensors if name not in inputs]
@@ -110,13 +116,13 @@ class Lookout:
         if inside is not None and not inside.is_sound(made, start):
             inside, made = None, self._answer(sample)
         for name in self._fed:
-            yield from _seen(name, sample[name], start, self._mean(name, made))
+            yield from _seen(name, sample[name], start, self._means_of(name, made))
         for name in self._made:
-            mean = self._mean(name, made)
+            means = self._means_of(name, made)
             if inside is not None:
-                yield from inside.seen(name, made, mean)
+                yield from inside.seen(name, made, means)
             else:
-                yield from _seen(name, made[name], start, mean, name in self._floored)
+                yield from _seen(name, made[name], start, means, name in self._floored)
         if self._inside is None:
             self._look_inside({name: made[name].size for name in self._made}, shapes)
 
@@ -137,8 +143,8 @@ class Lookout:
             self._whole = self._stack.enter_context(self._target.open(parts))
         return self._whole(sample)
 
-    def _mean(self, name: str, made: Arrays) -> Floats:
-        return made[self._means[name]] if name in self._means else _NO_MEAN
+    def _means_of(self, name: str, made: Arrays) -> Means:
+        return {mean: made[at] for mean, at in self._means.items() if mean.tensor == name}
 
 
 def _inferred_sizes(
@@ -160,16 +166,13 @@ def _is_finite(array: npt.NDArray[Any]) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-_NO_MEAN: Floats = np.zeros(0, np.float32)
-
-
 def _seen(
-    name: str, array: npt.NDArray[Any], start: int, mean: Floats, floored: bool = False
+    name: str, array: npt.NDArray[Any], start: int, means: Means, floored: bool = False
 ) -> Iterator[Seen]:
     values = np.asarray(array, np.float32)
     if values.size:
         low = 0.0 if floored else float(values.min())
-        yield Seen(name, pick(values, start), low, float(values.max()), values.size, mean)
+        yield Seen(name, pick(values, start), low, float(values.max()), values.size, means)
 
 
 def digest(sample: Arrays) -> int:
@@ -198,7 +201,7 @@ class _Inside:
         self,
         model: ir.Model,
         sizes: Mapping[str, int],
-        means: Mapping[str, str],
+        means: Mapping[ChannelMean, str],
         floored: Collection[str],
         target: Target,
         stack: ExitStack,
@@ -234,18 +237,18 @@ class _Inside:
                 return False
         return all(_is_finite(array) for array in made.values())
 
-    def seen(self, name: str, made: Arrays, mean: Floats) -> Iterator[Seen]:
+    def seen(self, name: str, made: Arrays, means: Means) -> Iterator[Seen]:
         """What the tensor held; nothing if it is empty."""
         if name in self._outputs:
             picked, high, *lows = (made[output] for output in self._outputs[name])
             low = float(lows[0]) if lows else 0.0
-            yield Seen(name, picked, low, float(high), self._sizes[name], mean)
+            yield Seen(name, picked, low, float(high), self._sizes[name], means)
 
 
-def _average(model: ir.Model, means: Mapping[str, ChannelMean]) -> dict[str, str]:
-    """Add channel means to ``model``: tensor -> the tensor with its means."""
+def _average(model: ir.Model, means: Iterable[ChannelMean]) -> dict[ChannelMean, str]:
+    """Add channel means to ``model``: each with the tensor that holds it."""
     editor = _Editor(model)
-    return {name: editor.average(name, mean) for name, mean in means.items()}
+    return {mean: editor.average(mean) for mean in dict.fromkeys(means)}
 
 
 class _Editor:
@@ -273,9 +276,9 @@ class _Editor:
         self.insert(value, [*ends, line, part])
         return [str(one.outputs[0].name) for one in (part, *ends)]
 
-    def average(self, name: str, mean: ChannelMean) -> str:
-        """Name of the tensor's means."""
-        value, axes = self.values[name], list(mean.axes)
+    def average(self, mean: ChannelMean) -> str:
+        """Name of the tensor that holds the means."""
+        value, axes = self.values[mean.tensor], list(mean.axes)
         flat = self.node("Reshape", [value, self.constant(*mean.shape)])
         if self.graph.opset_imports.get("", 0) < 18:
             found = self.node("ReduceMean", flat.outputs, axes=axes, keepdims=0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from deploypipe.quantize.observe import Observation
 
 MOST = 4
 """Observations that a folder keeps."""
-_FORM = 1
-"""Raised when the same samples would be counted otherwise."""
+ABANDONED = 3600.0
+"""Seconds after which nobody is still writing a file."""
+_FORM = 2
+"""Raised when the same samples would be counted, or what was counted be written, otherwise."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Memory:
         self,
         model: ir.Model,
         tensors: Sequence[str],
-        means: Mapping[str, ChannelMean],
+        means: Collection[ChannelMean],
         target: str,
         observe: Callable[[], Observation],
     ) -> Observation:
@@ -45,7 +47,7 @@ class Memory:
 
         A file that is damaged is written anew.
         """
-        spec = {name: asdict(mean) for name, mean in sorted(means.items())}
+        spec = [asdict(mean) for mean in sorted(means, key=astuple)]
         told = json.dumps([_FORM, target, self.samples, sorted(tensors), spec])
         key = hashlib.sha256((digest(model) + told).encode()).hexdigest()[:24]
         file = self.folder / f"{key}.npz"
@@ -57,14 +59,24 @@ class Memory:
         return found
 
     def _make_room(self) -> None:
-        """Let the oldest go; a run that was stopped may have left something half-written too."""
-        if not self.folder.is_dir():
-            return
-        files = sorted(self.folder.glob("*.npz"), key=lambda one: one.stat().st_mtime)
+        """Let the oldest go; a run that was stopped may have left something half-written too.
+
+        Other processes may be writing and making room just now.
+        """
+        files = sorted(self.folder.glob("*.npz"), key=_age, reverse=True)
         for old in files[: max(0, len(files) - MOST + 1)]:
             old.unlink(missing_ok=True)
         for left in self.folder.glob(".*.npz.*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if _age(left) > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _age(path: Path) -> float:
+    """Seconds since it was written; of what has just gone, none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def digest(model: ir.Model) -> str:
@@ -87,9 +99,9 @@ def write(observation: Observation, file: Path) -> None:
         arrays[f"h{i}.codes"] = filled.astype(np.uint16)
         arrays[f"h{i}.counts"] = one.counts[filled]
         facts["histograms"][name] = [one.low, one.high, one.mean_low, one.mean_high, one.elements]
-    for i, (name, mean) in enumerate(observation.means.items()):
-        arrays[f"m{i}"] = mean
-        facts["means"].append(name)
+    for i, (mean, array) in enumerate(observation.means.items()):
+        arrays[f"m{i}"] = array
+        facts["means"].append(astuple(mean))
     for i, sample in enumerate(observation.kept):
         for name, array in sample.items():
             arrays[f"k{i}.{sorted(sample).index(name)}"] = array
@@ -103,7 +115,7 @@ def read(file: Path) -> Observation | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return _observation({name: arrays[name] for name in arrays.files})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # whatever a damaged archive provokes in its readers
         return None
 
 
@@ -114,7 +126,10 @@ def _observation(arrays: Mapping[str, np.ndarray]) -> Observation:
         counts = np.zeros(CODES, np.int64)
         counts[arrays[f"h{i}.codes"]] = arrays[f"h{i}.counts"]
         histograms[name] = Histogram(counts, *numbers)
-    means = {name: arrays[f"m{i}"] for i, name in enumerate(facts["means"])}
+    means = {
+        ChannelMean(tensor, tuple(shape), tuple(axes)): arrays[f"m{i}"]
+        for i, (tensor, shape, axes) in enumerate(facts["means"])
+    }
     kept: list[Arrays] = [
         {name: arrays[f"k{i}.{j}"] for j, name in enumerate(names)}
         for i, names in enumerate(facts["kept"])

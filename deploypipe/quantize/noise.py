@@ -1,4 +1,4 @@
-"""How much noise every unit alone brings to the outputs.
+"""How much noise every unit alone brings to the outputs, in static 8 bits or in another form.
 
 Errors of units are small and nearly independent, so their powers at the outputs add up.  (Dong et al.,
 "HAWQ", 2019, arXiv:1905.03696 ranks layers by curvature; here the noise itself is measured.)
@@ -6,23 +6,27 @@ Errors of units are small and nearly independent, so their powers at the outputs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
+from deploypipe.quantize.correction import Draft
 from deploypipe.quantize.emit import emit
-from deploypipe.quantize.lookout import Arrays
+from deploypipe.quantize.forms import in_forms
 from deploypipe.quantize.plan import QuantPlan
 from deploypipe.quantize.profile import Kind
-from deploypipe.quantize.signal import outputs_of, sqnr_db
-from deploypipe.runtime import Target
+from deploypipe.quantize.signal import EXACT, outputs_of, sqnr_db
+
+TABLES = "embedding tables"
+"""The name under which all int8 tables together are a source of noise."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """``power`` is that of the error at the outputs relative to the signal's, with one unit in 8
-    bits, by the unit's name; ``together`` with all of them."""
+    """``power`` is that of the error at the outputs relative to the signal's, with one source of
+    noise, by the unit's name; ``together`` with all of them."""
 
     power: Mapping[str, float]
     together: float
@@ -45,28 +49,32 @@ class Noise:
         return spared
 
 
-def noise_of(
-    model: ir.Model,
-    quantized: ir.Model,
-    plan: QuantPlan,
-    samples: Sequence[Arrays],
-    target: Target,
-) -> Noise:
-    """Measure every unit of ``plan`` alone on ``samples``; ``model`` is the float model.
+def noise_of(draft: Draft) -> Noise:
+    """Measure every source of noise in a draft alone, on the samples that it is judged on.
 
-    One session at a time is open, each for a model with a single unit in 8 bits.
+    One session at a time is open, each for a model with a single source in it.
     """
-    (expected,) = outputs_of([model], samples, target)
+    shop = draft.shop
+    (expected,) = outputs_of([shop.model], shop.seen.judges, shop.target)
 
     def power(other: ir.Model) -> float:
-        (given,) = outputs_of([other], samples, target)
-        return _power(sqnr_db(expected, given))
+        (given,) = outputs_of([other], shop.seen.judges, shop.target)
+        found = sqnr_db(expected, given)
+        return _power(-EXACT if math.isnan(found) else found)
 
-    units = [unit for unit in plan.units if unit.kind is not Kind.MOVE]
-    return Noise(
-        {unit.name: power(emit(model, single(plan, unit.name))) for unit in units},
-        power(quantized),
-    )
+    return Noise({name: power(model) for name, model in _sources(draft)}, power(draft.made.model))
+
+
+def _sources(draft: Draft) -> Iterator[tuple[str, ir.Model]]:
+    """What brings noise, each with the float model in which nothing else does."""
+    shop, plan = draft.shop, draft.made.plan
+    for unit in plan.units:
+        if unit.kind is not Kind.MOVE:
+            yield unit.name, emit(shop.model, single(plan, unit.name))
+    for name, form in shop.forms.items():
+        yield name, in_forms(shop.model, shop.found.units, {name: form}, shop.profile)
+    if shop.tabled[1]:
+        yield TABLES, shop.tabled[0]
 
 
 def single(plan: QuantPlan, name: str) -> QuantPlan:

@@ -11,8 +11,6 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from deploypipe.core.errors import UserError
@@ -20,7 +18,7 @@ from deploypipe.core.progress import Progress, Silent
 from deploypipe.core.tensors import TensorSpec, check_feeds
 from deploypipe.quantize.exact_sum import ExactSum
 from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
-from deploypipe.quantize.lookout import Arrays, ChannelMean, Lookout, Seen, digest
+from deploypipe.quantize.lookout import Arrays, ChannelMean, Lookout, Means, Seen, digest
 from deploypipe.quantize.units import name_of
 from deploypipe.runtime import Target
 
@@ -38,13 +36,13 @@ class Observation:
     """Tensor name -> histogram, over so many samples; ``kept`` are some of them, the same ones in
     any order.
 
-    ``means`` are float32 [channels] of the tensors that were asked for.
+    ``means`` are those that were asked for.
     """
 
     histograms: Mapping[str, Histogram]
     samples: int
     kept: tuple[Arrays, ...] = ()
-    means: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    means: Means = field(default_factory=dict)
 
     @property
     def probes(self) -> tuple[Arrays, ...]:
@@ -69,7 +67,7 @@ def observe(
     target: Target,
     progress: Progress | None = None,
     expected: int = 0,
-    means: Mapping[str, ChannelMean] | None = None,
+    means: Collection[ChannelMean] = (),
     floored: Collection[str] = (),
 ) -> Observation:
     """Count the values of ``tensors`` over all ``feeds``; ``model`` stays as it is.
@@ -87,7 +85,7 @@ def observe(
             infinity.
     """
     counters = {name: Counter() for name in tensors}
-    sums = {name: ExactSum() for name in means or {}}
+    sums = {mean: ExactSum() for mean in means}
     specs = _specs(model)
     extremes: dict[str, tuple[float, float]] = {}
     samples, kept = 0, list[tuple[int, Arrays]]()
@@ -96,8 +94,8 @@ def observe(
     def count(held: Sequence[Seen], number: int) -> None:
         for seen in held:
             _count(counters[seen.name], seen, number, model)
-            if seen.name in sums:
-                sums[seen.name].add(seen.mean)
+            for mean, array in seen.means.items():
+                sums[mean].add(array)
 
     with (
         Lookout(model, tensors, target, means, floored) as lookout,
@@ -118,7 +116,7 @@ def observe(
         raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
     _check_lively(extremes)
     histograms = {name: one.histogram() for name, one in counters.items()}
-    averages = {name: one.mean() for name, one in sums.items()}
+    averages = {mean: one.mean() for mean, one in sums.items() if one.count}
     return Observation(histograms, samples, tuple(sample for _, sample in kept), averages)
 
 

@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 
 from deploypipe.core.errors import UserError
-from deploypipe.graph.files import to_bytes
+from deploypipe.graph.files import name_own_domain, to_bytes
 
 RAISED = 17
 """The opset that an older model is converted to: every runtime of today knows it."""
@@ -16,12 +16,15 @@ def modern(
     model: ir.Model, needed: int, what: str = "per-channel 8-bit weights"
 ) -> tuple[ir.Model, list[str]]:
     """The model itself, or a copy at opset 17 where its own is below what ``what`` needs, and what
-    was done.
+    was done.  ONNX's own domain has its short name in it.
 
     Raises:
         UserError: onnx cannot convert it.
     """
-    opset = model.graph.opset_imports.get("", 0)
+    if "ai.onnx" in model.opset_imports:
+        model = model.clone()
+        name_own_domain(model)
+    opset = model.opset_imports.get("", 0)
     if opset >= needed:
         return model, []
     try:

@@ -6,12 +6,14 @@ measured, and if it was too hopeful, more units follow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from deploypipe.core.progress import Progress
 from deploypipe.quantize.correct import Step, correct
 from deploypipe.quantize.correction import Correction, Draft
-from deploypipe.quantize.noise import Noise, noise_of
+from deploypipe.quantize.noise import TABLES, Noise, noise_of
 from deploypipe.quantize.placement import place
 from deploypipe.quantize.signal import outputs_of, sqnr_db
 from deploypipe.quantize.workshop import NothingLeftError
@@ -28,22 +30,26 @@ def repaired(
     corrections: Sequence[Correction],
     progress: Progress | None = None,
 ) -> tuple[Draft, list[Step]] | None:
-    """A corrected draft whose outputs keep ``floor_db``; None if no unit can stay in 8 bits.
+    """A corrected draft whose outputs keep ``floor_db``; None if no unit can stay in 8 bits, or
+    if the outputs cannot be compared.
 
     ``first`` is the draft before corrections, ``corrected`` after them; if that is good enough, it
     comes back without any step.  Measured on the samples that corrections are judged on.
     """
-    shop, plan = corrected.shop, corrected.made.plan
-    if _sqnr(corrected) >= floor_db:
+    reached = _sqnr(corrected)
+    if reached >= floor_db:
         return corrected, []
-    noise = noise_of(shop.model, corrected.made.model, plan, shop.seen.judges, shop.target)
+    if math.isnan(reached):
+        return None
+    plan, noise = corrected.made.plan, noise_of(corrected)
     tried: dict[int, tuple[Draft, list[Step]]] = {}
-    kept = {unit.name for unit in first.shop.found.units} & plan.kept_float.keys()
-    before = {name: plan.kept_float[name] for name in kept}
+    reasons = {**dict.fromkeys(first.shop.forms, "it has another form"), **plan.kept_float}
+    names = {unit.name for unit in first.shop.found.units}
+    before = {name: why for name, why in reasons.items() if name in names}
 
     def make(spared: Sequence[str]) -> float:
-        reasons = {name: _reason(noise.power, name, floor_db) for name in spared}
-        made = _made_without(first, {**before, **reasons})
+        put_back = {name: _reason(noise.power, name, floor_db) for name in spared}
+        made = _made_without(first, {**before, **put_back}, spared)
         if made is None:
             return -float("inf")
         tried[len(spared)] = correct(made, corrections, progress)
@@ -66,8 +72,13 @@ def repair(noise: Noise, floor_db: float, make: Callable[[Sequence[str]], float]
     return list(noise.power)
 
 
-def _made_without(first: Draft, kept: Mapping[str, str]) -> Draft | None:
-    shop = first.shop
+def _made_without(first: Draft, kept: Mapping[str, str], spared: Sequence[str]) -> Draft | None:
+    """With ``kept`` not in static 8 bits, and nothing that is ``spared`` in another form."""
+    shop = replace(
+        first.shop,
+        embeddings=first.shop.embeddings and TABLES not in spared,
+        forms={unit: form for unit, form in first.shop.forms.items() if unit not in spared},
+    )
     try:
         placement = place(shop.model, shop.found, kept, follow=False)
         return Draft(shop, shop.make(placement, kept, follow=False))

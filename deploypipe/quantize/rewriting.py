@@ -60,6 +60,14 @@ class Rewriter:
         """Nodes that read constants only: they come before all others in the end."""
         self._first += nodes
 
+    def behind(self, value: ir.Value, nodes: Sequence[ir.Node]) -> None:
+        """Nodes that read the value: they come before whatever else may read what they make."""
+        producer = value.producer()
+        if producer is None:
+            self.graph.insert_before(self.graph[0], nodes)
+        else:
+            self.graph.insert_after(producer, nodes)
+
     def replace(self, old: ir.Value, nodes: Sequence[ir.Node]) -> None:
         """``nodes`` come in the place of the node that made ``old``, whose readers read the last
         one's first output, which takes over the name."""

@@ -237,14 +237,17 @@ def _pads(
     return small + large if mode == "SAME_UPPER" else large + small
 
 
-def warning(found: Mapping[str, Saturation]) -> list[str]:
-    """A sentence if a processor without VNNI would compute something else; else nothing."""
+def warning(found: Mapping[str, Saturation], pair_limit: int | None = None) -> list[str]:
+    """A sentence if a processor without VNNI would compute something else; else nothing.
+
+    ``pair_limit`` is the profile's, with which there should be nothing to tell.
+    """
     harmed = {name: one for name, one in found.items() if one.sqnr_db < HARMFUL_DB}
     if not harmed:
         return []
     name = min(harmed, key=lambda one: harmed[one].sqnr_db)
+    remedy = "; make a file of its own for those, with profile cpu-avx2"
     return [
         f"on an x86 processor without VNNI, sums of {len(harmed)} units would exceed 16 bits (worst: "
-        f"'{name}', {harmed[name].sqnr_db:.0f} dB); make a file of its own for those, with profile "
-        "cpu-avx2"
+        f"'{name}', {harmed[name].sqnr_db:.0f} dB){remedy if pair_limit is None else ''}"
     ]

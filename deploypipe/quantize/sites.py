@@ -214,6 +214,7 @@ def _put(
         value.const_value = tensor
     else:
         value.const_value = None
+        producer.attributes.clear()  # it may have said the same as value_floats
         producer.attributes["value"] = ir.AttrTensor("value", tensor)
 
 
@@ -224,8 +225,8 @@ def rescaled(draft: Draft, factors: Mapping[Site, Floats]) -> Draft:
     roots = sorted({root for root in shop.observed.values() if root in changed})
     new = observe(model, roots, draft.lessons, shop.target)
     means = dict(shop.seen.means)
-    for name in changed.keys() & means.keys():
-        means[name] = np.asarray(means[name] / changed[name], np.float32)
+    for mean in [mean for mean in means if mean.tensor in changed]:
+        means[mean] = np.asarray(means[mean] / changed[mean.tensor], np.float32)
     histograms = {**shop.seen.histograms, **new.histograms}
     return draft.with_model(model, replace(shop.seen, histograms=histograms, means=means))
 

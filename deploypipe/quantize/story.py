@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -14,7 +14,7 @@ from deploypipe.quantize.correct import Step, correct, told
 from deploypipe.quantize.correction import Correction, Draft
 from deploypipe.quantize.decide import FLOAT, NEEDED, Decision, Question, Race, decide
 from deploypipe.quantize.diagnose import Diagnosis, diagnose
-from deploypipe.quantize.forms import counted, in_forms
+from deploypipe.quantize.forms import counted
 from deploypipe.quantize.histogram import Histogram
 from deploypipe.quantize.job import Job
 from deploypipe.quantize.lookout import ChannelMean
@@ -26,6 +26,7 @@ from deploypipe.quantize.profile import PROFILES
 from deploypipe.quantize.quantized import Quantized, why_float
 from deploypipe.quantize.repair import repaired
 from deploypipe.quantize.saturation import warning
+from deploypipe.quantize.signal import incomparable, outputs_of
 from deploypipe.quantize.units import find_units
 from deploypipe.quantize.workshop import Made, NothingLeftError, Workshop, check_worth
 
@@ -33,8 +34,8 @@ FEW = 8
 """Fewer samples than that get a warning."""
 
 
-def quantize_model(model: ir.Model, job: Job) -> Quantized:
-    """A static 8-bit copy of a float32 model, which stays as it is.
+def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quantized:
+    """A static 8-bit copy of a float32 model, which stays as it is; ``embeddings`` are its tables.
 
     Raises:
         UserError: the model or the samples do not allow it, or no node can be quantized.
@@ -49,19 +50,22 @@ def quantize_model(model: ir.Model, job: Job) -> Quantized:
     wanted = place(modern_model, found, job.keep_float, follow=False) if job.race else placement
     seen = _observed(modern_model, wanted, job)
     shop = Workshop(
-        modern_model, found, seen, wanted.roots, job.calibrator, job.profile, job.target
+        modern_model, found, seen, wanted.roots, job.calibrator, job.profile, job.target, embeddings
     )
     eager = shop.make(placement, job.keep_float, follow=True)
-    decision, made = _decided(shop, eager, wanted, job, job.race) if job.race else (None, eager)
-    if made is None:
-        done = _without_static(shop, model, decision, len(placement.units))
-    else:
-        better = _improved(Draft(shop, made), job)
-        if not better:
-            return _too_noisy(model, job.least_sqnr)
-        done = _finished(better[0], decision, len(placement.units), better[1], job.diagnosis)
-        done.refusals += _warnings(shop, unheard)
-    done.changes[:0] = converted if done.modified else []
+    decision, draft = (
+        _decided(shop, eager, wanted, job, job.race) if job.race else (None, Draft(shop, eager))
+    )
+    draft, steps, reasons = (
+        (None, [], _slower(decision)) if draft is None else _improved(draft, job)
+    )
+    notes = _notes(shop, draft, len(placement.units), decision, steps)
+    warnings = _warnings(shop, unheard)
+    if draft is None:
+        return Quantized(model.clone(), False, [], [*reasons, *warnings], [], notes=notes)
+    done = _shipped(draft, decision, steps, notes, job)
+    done.changes[:0] = converted
+    done.refusals += [*reasons, *warnings]
     return done
 
 
@@ -80,15 +84,22 @@ def _observed(model: ir.Model, wanted: Placement, job: Job) -> Observation:
     return job.memory.observed(model, tensors, means, job.target.provider, look)
 
 
-def _improved(first: Draft, job: Job) -> tuple[Draft, list[Step]] | None:
-    """Corrected, and with units put back if the outputs need it; None if that leaves nothing."""
+def _improved(first: Draft, job: Job) -> tuple[Draft | None, list[Step], list[str]]:
+    """Corrected, and with units put back if the outputs need it; no draft if that leaves nothing.
+
+    Beside it the steps, and sentences about what else is float.
+    """
     draft, steps = correct(first, job.corrections, job.progress)
-    if job.least_sqnr is None:
-        return draft, steps
-    found = repaired(first, draft, job.least_sqnr, job.corrections, job.progress)
+    least = job.least_sqnr
+    if least is None:
+        return draft, steps, []
+    found = repaired(first, draft, least, job.corrections, job.progress)
     if found is None or (found[0] is not draft and not _still_faster(found[0], job.race)):
-        return None
-    return found[0], [*steps, *found[1]]
+        return None, steps, [_too_noisy(draft, least)]
+    refused = []
+    if first.shop.tabled[1] and not found[0].shop.embeddings:
+        refused.append(f"embedding tables stay float: the outputs would not keep {least:g} dB")
+    return found[0], [*steps, *found[1]], refused
 
 
 def _still_faster(draft: Draft, race: Race | None) -> bool:
@@ -100,62 +111,50 @@ def _still_faster(draft: Draft, race: Race | None) -> bool:
     return times["repaired"] <= NEEDED
 
 
-def _too_noisy(model: ir.Model, least_sqnr: float | None) -> Quantized:
-    told = (
-        f"the model stays float: with all units in float that the outputs need to keep "
-        f"{least_sqnr:g} dB, nothing is gained"
+def _too_noisy(draft: Draft, least: float) -> str:
+    seen, shop = draft.shop.seen, draft.shop
+    expected, given = outputs_of([shop.model, draft.made.model], seen.judges, shop.target)
+    unlike = incomparable(expected, given)
+    if unlike:
+        return f"the model stays float: {_unlike(unlike)}, so {least:g} dB cannot be promised"
+    return (
+        "the model stays float: with all units in float that the outputs need to keep "
+        f"{least:g} dB, nothing is gained"
     )
-    return Quantized(model.clone(), False, [], [told], [])
 
 
-def _without_static(
-    shop: Workshop, model: ir.Model, decision: Decision | None, planned: int
-) -> Quantized:
-    """Nothing is in static 8 bits: linear nodes in other forms, or the float model as it came."""
-    notes = _notes(shop, None, planned, decision)
-    result, ways = _in_forms(shop, shop.model, decision)
-    if ways:
-        return Quantized(result, True, ways, [], [], notes=notes)
-    return Quantized(model.clone(), False, [], _slower(decision), [], notes=notes)
+def _unlike(names: Sequence[str]) -> str:
+    return f"the shape of {', '.join(repr(name) for name in names)} changes with the rounding"
 
 
 def _means(
     model: ir.Model, wanted: Placement, corrections: Sequence[Correction]
-) -> dict[str, ChannelMean]:
+) -> list[ChannelMean]:
     """The channel means that corrections ask for, of the tensors that are observed anyway."""
     observed = set(wanted.roots.values())
-    needs = [one.needs(model, wanted.units) for one in corrections]
-    return {name: mean for each in needs for name, mean in each.items() if name in observed}
+    needs = [mean for one in corrections for mean in one.needs(model, wanted.units)]
+    return [mean for mean in dict.fromkeys(needs) if mean.tensor in observed]
 
 
-def _finished(
-    draft: Draft, decision: Decision | None, planned: int, steps: Sequence[Step], diagnosis: bool
+def _shipped(
+    draft: Draft,
+    decision: Decision | None,
+    steps: Sequence[Step],
+    notes: dict[str, Json],
+    job: Job,
 ) -> Quantized:
-    """What ships, its linear nodes in the forms that were decided."""
+    """What is handed out of a draft, with all that is to be told of it."""
     shop, made = draft.shop, draft.made
-    notes = _notes(shop, made, planned, decision)
-    notes["corrections"] = [step.to_json() for step in steps]
-    forms = {} if decision is None else decision.forms
-    kept = {name: why for name, why in made.plan.kept_float.items() if name not in forms}
-    refusals = why_float(shop.model, kept)
-    if diagnosis:
-        looked = _diagnosed(shop, made, decision)
+    refusals = why_float(shop.model, made.plan.kept_float)
+    if job.diagnosis:
+        looked = _diagnosed(draft, decision)
         notes["diagnosis"] = looked.to_json()
-        refusals += warning(looked.saturation)
-    result, ways = _in_forms(shop, made.model, decision)
+        refusals += warning(looked.saturation, shop.profile.pair_limit)
+        if looked.incomparable:
+            refusals.append(f"{_unlike(looked.incomparable)}: it is part of no figure in dB")
+    ways = [*counted(shop.forms, shop.found.units), *shop.tabled[1]]
     changes = [*_changes(made.plan), *ways, *told(steps)]
-    return Quantized(result, True, changes, refusals, [], made.plan, made.audit, notes)
-
-
-def _in_forms(
-    shop: Workshop, model: ir.Model, decision: Decision | None
-) -> tuple[ir.Model, list[str]]:
-    """The model with the forms that were decided for its linear nodes, and a sentence for each."""
-    forms = {} if decision is None else decision.forms
-    if not forms:
-        return model, []
-    units = shop.found.units
-    return in_forms(model, units, forms, shop.profile), counted(forms, units)
+    return Quantized(made.model, True, changes, refusals, [], made.plan, made.audit, notes)
 
 
 def _warnings(shop: Workshop, unheard: str | None) -> list[str]:
@@ -173,15 +172,15 @@ def _warnings(shop: Workshop, unheard: str | None) -> list[str]:
 
 def _decided(
     shop: Workshop, made: Made, wanted: Placement, job: Job, race: Race
-) -> tuple[Decision, Made | None]:
-    """The placement that is fastest here, its float units with the reason."""
+) -> tuple[Decision, Draft | None]:
+    """What is fastest here, its float units with the reason; no draft if that is the float model."""
 
-    def kept_without(chosen: Collection[str], reason: Callable[[str], str]) -> dict[str, str]:
-        others = {unit.name for unit in wanted.units} - set(chosen)
-        return {**job.keep_float, **{name: reason(name) for name in others}}
+    def kept_without(chosen: Collection[str], reasons: Mapping[str, str]) -> dict[str, str]:
+        others = [unit.name for unit in wanted.units if unit.name not in chosen]
+        return {**job.keep_float, **{one: reasons.get(one, "it is among floats") for one in others}}
 
     def make(chosen: frozenset[str]) -> Made | None:
-        kept = kept_without(chosen, lambda _: "float is faster")
+        kept = kept_without(chosen, {})
         try:
             return shop.make(place(shop.model, shop.found, kept, follow=False), kept, follow=False)
         except NothingLeftError:  # without their neighbours they did not fuse
@@ -189,17 +188,24 @@ def _decided(
 
     eager = shop.make(wanted, job.keep_float, follow=False)
     sizes = {name: shop.histogram(name).elements for name in shop.observed}
-    units, probes, target = wanted.units, shop.seen.probes, shop.target
+    base, units, probes, target = shop.tabled[0], wanted.units, shop.seen.probes, shop.target
     decision, best = decide(
-        Question(shop.model, units, made, eager, sizes, probes, target, shop.profile, make), race
+        Question(shop.model, base, units, made, eager, sizes, probes, target, shop.profile, make),
+        race,
     )
-    if best is None or best is made:
-        return decision, best
-    kept = {**best.plan.kept_float, **kept_without(best.chosen, decision.reason)}
-    return decision, replace(best, plan=replace(best.plan, kept_float=kept))
+    if decision.winner == FLOAT:
+        return decision, None
+    if best is made:
+        return decision, Draft(shop, made)
+    chosen = frozenset[str]() if best is None else best.chosen
+    kept = kept_without(chosen, decision.reasons(eager.plan.kept_float))
+    formed = replace(shop, forms=decision.forms)
+    placement = place(shop.model, shop.found, kept, follow=False)
+    return decision, Draft(formed, formed.make(placement, kept, follow=False))
 
 
-def _diagnosed(shop: Workshop, made: Made, decision: Decision | None) -> Diagnosis:
+def _diagnosed(draft: Draft, decision: Decision | None) -> Diagnosis:
+    shop, made = draft.shop, draft.made
     return diagnose(
         shop.model,
         made.model,
@@ -208,7 +214,7 @@ def _diagnosed(shop: Workshop, made: Made, decision: Decision | None) -> Diagnos
         shop.seen.probes,
         shop.target,
         None if decision is None else decision.costs,
-        pairs_matter=shop.profile.pair_limit is None and not shop.profile.signed,
+        pairs_matter=not shop.profile.signed,
     )
 
 
@@ -235,20 +241,26 @@ def _slower(decision: Decision | None) -> list[str]:
 
 
 def _notes(
-    shop: Workshop, made: Made | None, planned: int, decision: Decision | None
+    shop: Workshop,
+    draft: Draft | None,
+    planned: int,
+    decision: Decision | None,
+    steps: Sequence[Step],
 ) -> dict[str, Json]:
     notes: dict[str, Json] = {
         "calibrator": CALIBRATORS.spec(shop.calibrator),
         "profile": PROFILES.spec(shop.profile),
         "samples": shop.seen.samples,
         "planned": planned,
-        "fused": 0 if made is None else len(made.plan.units),
+        "fused": 0 if draft is None else len(draft.made.plan.units),
     }
     if decision is not None:
         notes["decision"] = decision.to_json()
-    if made is not None:
-        plan = made.plan
-        notes["kernels"] = dict(sorted(made.audit.kernels.items()))
+    if draft is not None or steps:
+        notes["corrections"] = [step.to_json() for step in steps]
+    if draft is not None:
+        plan, shop = draft.made.plan, draft.shop
+        notes["kernels"] = dict(sorted(draft.made.audit.kernels.items()))
         notes["ranges"] = {name: _ranges(plan, name, shop.histogram(name)) for name in plan.tensors}
         notes["plan"] = plan.to_json()
     return notes

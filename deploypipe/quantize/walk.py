@@ -7,7 +7,7 @@ later pieces read, those of all samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
+from deploypipe.quantize.correction import DeclinedError
 from deploypipe.quantize.lookout import Arrays
 from deploypipe.runtime import Target
 
@@ -25,12 +26,14 @@ class Walk:
     """``held`` are the tensors of every sample that are still to be read; they may be replaced.
 
     ``model`` is to be changed only in its constants, before their readers run.
+
+    Running raises DeclinedError where something else than tensors goes from piece to piece.
     """
 
     def __init__(self, model: ir.Model, samples: Sequence[Arrays], target: Target) -> None:
         self.model, self._target, self._next = model, target, 0
         self.held = [dict(sample) for sample in samples]
-        self._constant = _constants(model.graph)
+        self._constant = _constants(model.graph, {name for one in samples for name in one})
         self._nodes = [n for n in model.graph if n.outputs[0] not in self._constant]
         self._places = {str(o.name): i for i, n in enumerate(self._nodes) for o in n.outputs}
         self._last = {str(v.name): i for i, node in enumerate(self._nodes) for v in _read(node)}
@@ -62,10 +65,10 @@ class Walk:
         outputs = [name for name in made if self._last.get(name, -1) >= end]
         read = {str(value.name) for node in nodes for value in _read(node)}
         inputs = [name for name in self.held[0] if name in read]
-        piece = self._piece(nodes, inputs, outputs)
-        with self._target.open(piece) as session:
-            for held in self.held:
-                held.update(session({name: held[name] for name in inputs}))
+        if outputs:
+            with self._target.open(self._piece(nodes, inputs, outputs)) as session:
+                for held in self.held:
+                    held.update(_tensors(session({name: held[name] for name in inputs})))
         for held in self.held:
             for name in [name for name in held if self._last.get(name, -1) < end]:
                 del held[name]
@@ -91,9 +94,19 @@ class Walk:
         proto.graph.node.extend(ir.serde.serialize_node(node) for node in ordered)
         proto.graph.input.extend(_described(name, self.held[0][name]) for name in inputs)
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+        functions = self.model.functions.values()
+        proto.functions.extend(ir.serde.serialize_function(one) for one in functions)
         for domain, version in self.model.opset_imports.items():
             proto.opset_import.add(domain=domain, version=version)
         return bytes(proto.SerializeToString())
+
+
+def _tensors(answers: Arrays) -> Arrays:
+    """What the next piece can be fed."""
+    for name, answer in answers.items():
+        if not isinstance(answer, np.ndarray):
+            raise DeclinedError(f"'{name}' is no tensor, and cannot be held between two layers")
+    return answers
 
 
 def _tensor(value: ir.Value) -> onnx.TensorProto:
@@ -121,9 +134,9 @@ def _read(node: ir.Node) -> set[ir.Value]:
     return found
 
 
-def _constants(graph: ir.Graph) -> set[ir.Value]:
-    """Initializers, and what is computed from nothing else."""
-    found = {v for v in graph.initializers.values() if not v.is_graph_input()}
+def _constants(graph: ir.Graph, fed: Collection[str]) -> set[ir.Value]:
+    """Initializers that are not ``fed``, and what is computed from nothing else."""
+    found = {v for name, v in graph.initializers.items() if name not in fed}
     for node in graph:
         if not node.op_type.startswith("Random") and all(v in found for v in _read(node)):
             found |= set(node.outputs)

@@ -10,6 +10,8 @@ from deploypipe.graph.constants import constant_of, input_of, is_constant
 from deploypipe.quantize.units import check_model, name_of
 
 _AXES = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
+WEIGHTED = frozenset(_AXES)
+"""The operators that have weights."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from deploypipe.compress.depth import least_missed, whole_masks
+from deploypipe.compress.masks import apply_masks
 from deploypipe.core.progress import Silent
 from deploypipe.data import Batch
 
@@ -59,6 +60,15 @@ def test_the_second_is_judged_without_the_first():
 def test_a_whole_mask_covers_all_rows():
     (mask,) = whole_masks(Sum(), ["a.weight"])
     assert mask.dead == (0, 1, 2) and mask.axis == 0
+
+
+def test_a_scalar_is_one_row():
+    module = Sum()
+    module.scale = nn.Parameter(torch.tensor(2.0))
+    masks = whole_masks(module, ["scale"])
+    assert masks[0].dead == (0,)
+    apply_masks(module, masks)
+    assert module.scale == 0
 
 
 @pytest.mark.parametrize("count", [0, 3])

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
+from deploypipe.core import files
 from deploypipe.core.errors import UserError
 from deploypipe.graph.files import data_files, load, save, to_bytes, weight_bytes
 
@@ -62,6 +64,29 @@ def test_a_loaded_model_outlives_its_files(external):
 def test_a_model_may_be_saved_over_its_own_files(external):
     save(load(external), external, largest_file=100)
     assert _weight(load(external))[1, 299] == 599
+
+
+def test_a_save_that_is_cut_short_leaves_the_model_that_was_there(external, monkeypatch):
+    """Whatever of the two files was written last."""
+    before, other = load(external), load(external)
+    value = other.graph.initializers["w"]
+    value.const_value = ir.tensor(value.const_value.numpy() + 1, name="w")
+    plain = files._replace
+
+    def stop(temporary, path):
+        if path == external:
+            raise KeyboardInterrupt
+        plain(temporary, path)
+
+    for _ in range(2):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(files, "_replace", stop)
+            save(other, external, largest_file=100)
+        assert to_bytes(load(external)) == to_bytes(before)
+        save(other, external, largest_file=100)
+        assert to_bytes(load(external)) == to_bytes(other)
+        assert len(os.listdir(external.parent)) == 2
+        before, other = other, before
 
 
 def test_a_missing_file_is_named(tmp_path):

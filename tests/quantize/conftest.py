@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -146,7 +146,7 @@ def draft(cpu: Profile, quantize: Callable[..., Quantized]) -> Callable[..., Dra
             def propose(self, draft: Draft) -> None:
                 drafts.append(draft)
 
-            def needs(self, model: ir.Model, units: Iterable[Unit]) -> Mapping[str, ChannelMean]:
+            def needs(self, model: ir.Model, units: Iterable[Unit]) -> Collection[ChannelMean]:
                 return Bias().needs(model, units)
 
         options.NAMES[Spy] = "spy"

@@ -39,7 +39,7 @@ def test_a_unit_alone_loses_what_a_model_with_only_it_in_8_bits_loses(net, quant
     # What leaves the unit is rounded once more, and that the tensor 'r' itself does not show.
     params = done.plan.tensors["r"]
     given = [
-        [np.clip(np.rint(a / params.scale), 0, 255) * params.scale for a in one]
+        {n: np.clip(np.rint(a / params.scale), 0, 255) * params.scale for n, a in one.items()}
         for one in outputs_of(inner, samples, target)[1]
     ]
     assert found["one"] == pytest.approx(sqnr_db(expected, given), abs=0.2)

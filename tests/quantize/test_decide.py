@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from deploypipe.quantize.signal import outputs_of, sqnr_db
+
 X = np.random.default_rng(3).normal(size=(40, 1, 2, 2)).astype(np.float32)
 
 
@@ -62,6 +64,24 @@ def test_units_that_a_cut_leaves_in_float_say_why(conv_net, quantize, monkeypatc
     assert {node.op_type for node in done.model.graph} >= {"Conv", "Gemm", "QuantizeLinear"}
 
 
+def test_what_cannot_fuse_keeps_its_own_reason(conv_net, quantize, monkeypatch) -> None:
+    from deploypipe.quantize import workshop
+    from deploypipe.quantize.costs import Costs
+
+    true = workshop.audit
+
+    def stubborn(model, plan, opener):
+        checked = true(model, plan, opener)
+        refused = {u.name: "this build does not" for u in plan.units if u.op == "Conv"}
+        return type(checked)(checked.kernels, refused)
+
+    monkeypatch.setattr(workshop, "audit", stubborn)
+    monkeypatch.setattr(Costs, "cheapest", lambda self, border=1.0: frozenset({"head", "flat"}))
+    done = quantize(conv_net, X, race=Told({"float": 1.0, "all": 0.9, "cut": 0.3}))
+    assert "Conv 'conv' stays float: this build does not" in done.refusals
+    assert not any("inf" in line for line in done.refusals)
+
+
 LINEAR = """agraph (float[N,40] x) => (float[N,40] y) {
   [one] t = MatMul(x, w) [bias] u = Add(t, b) [act] r = Relu(u) [two] y = MatMul(r, w) }"""
 ROWS = np.random.default_rng(3).normal(size=(40, 40)).astype(np.float32)
@@ -77,9 +97,12 @@ def formed(parse, constants, quantize, monkeypatch):
     chosen = {True: frozenset({"two"}), False: frozenset({"one", "two"})}
     monkeypatch.setattr(Costs, "cheapest", lambda self, border=1.0, forms=False: chosen[forms])
 
-    def run(**times: float):
+    def run(
+        least_sqnr: float | None = None, rows: int = 40, diagnosis: bool = False, **times: float
+    ):
         race = Told({"float": 1.0, **times})
-        return quantize(model, ROWS, race=race), race
+        asked = {"least_sqnr": least_sqnr, "diagnosis": diagnosis}
+        return quantize(model, ROWS[:rows], race=race, **asked), race
 
     return run
 
@@ -102,6 +125,49 @@ def test_a_model_may_have_nothing_but_other_forms(formed) -> None:
     assert [node.op_type for node in done.model.graph].count("MatMulInteger") == 2
     assert "QuantizeLinear" not in {node.op_type for node in done.model.graph}
     assert done.notes["fused"] == 0
+
+
+FORMED = ["cut, linear nodes by form", "all linear nodes dynamic"]
+
+
+@pytest.mark.parametrize("winner", FORMED)
+def test_what_is_told_is_told_of_what_ships(formed, winner: str, target) -> None:
+    done, _ = formed(diagnosis=True, rows=4, **{"all": 0.9, winner: 0.3})
+    samples = [{"x": one[None]} for one in ROWS[:4]]
+    float_model = formed(all=2.0)[0].model
+    expected, given = outputs_of([float_model, done.model], samples, target)
+    found = done.notes["diagnosis"]
+    assert found["output_db"] == pytest.approx(sqnr_db(expected, given), rel=1e-3)
+    assert set(found["units"]) == {unit.name for unit in done.plan.units}
+    assert {"DynamicQuantizeMatMul", "MatMulIntegerToFloat"} & set(done.notes["kernels"])
+    assert any("only 4 samples were observed" in line for line in done.refusals)
+    assert not any("'one' stays float" in line for line in [*done.refusals, *found["causes"]])
+
+
+@pytest.mark.parametrize("winner", FORMED)
+def test_the_floor_holds_for_other_forms_too(formed, winner: str) -> None:
+    times = {"all": 0.9, winner: 0.3}
+    assert formed(least_sqnr=20, **times)[0].modified
+    done, _ = formed(least_sqnr=100, **times)
+    assert not done.modified
+    assert "keep 100 dB" in done.refusals[0]
+
+
+def test_a_form_that_costs_too_much_goes_before_what_costs_little(formed, monkeypatch) -> None:
+    """Of a form with weights that are far off, and a static unit."""
+    from deploypipe.quantize import dynamic
+
+    true = dynamic.quantized_weight
+    coarse = lambda weight, params: (true(weight, params) // 8 * 8).astype(np.int8)  # noqa: E731
+    times = {"all": 0.9, "cut, linear nodes by form": 0.3, "repaired": 0.5}
+    plain, _ = formed(**times)
+    least = plain.notes["decision"]["sqnr_db"]["all"] - 1
+    monkeypatch.setattr("deploypipe.quantize.decide._accurate", lambda asked, all_: (all_, {}, {}))
+    monkeypatch.setattr(dynamic, "quantized_weight", coarse)
+    done, _ = formed(least_sqnr=least, **times)
+    assert [unit.name for unit in done.plan.units] == ["two"]
+    assert "MatMulInteger" not in {node.op_type for node in done.model.graph}
+    assert any("'one' stays float: it alone brings" in line for line in done.refusals)
 
 
 def test_a_form_that_is_less_accurate_than_static_int8_does_not_race(formed, monkeypatch) -> None:

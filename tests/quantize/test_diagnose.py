@@ -62,3 +62,17 @@ def test_what_stays_float_is_a_cause_too(parse, quantize, count, target):
     seen = {"x": count(array), "t": count(2 * array)}
     found = diagnose(model, done.model, done.plan, seen, [{"x": array[:1]}], target)
     assert "1 Erf stay float because it has no 8-bit kernel" in found.causes
+
+
+def test_a_unit_behind_a_threshold_is_compared_where_it_has_as_many_rows(filled, quantize):
+    text = """agraph (float[4000,8] x) => (float[4] y) {
+      [one] a = MatMul(x, w) s = ReduceMean<axes=[1], keepdims=0>(a) g = Greater(s, t)
+      rows = Compress<axis=0>(a, g) [two] b = MatMul(rows, v)
+      y = ReduceMean<axes=[0], keepdims=0>(b) }"""
+    model = filled(text, {"w": (8, 8), "v": (8, 4), "t": ()})
+    done = quantize(model, RNG.normal(size=(4000, 8)), diagnosis=True)
+    found = done.notes["diagnosis"]
+    assert found["output_db"] is not None
+    assert found["units"]["one"]["carried_db"] > 20
+    assert found["units"]["two"]["carried_db"] is None  # there is one sample, with other rows
+    json.dumps(done.notes, allow_nan=False)

@@ -7,7 +7,8 @@ import pytest
 
 from deploypipe.graph.files import to_bytes
 from deploypipe.quantize import PROFILES
-from deploypipe.quantize.examine import Cause, examine_quantized, repair, summary
+from deploypipe.quantize.examine import Cause, examine_quantized, summary
+from deploypipe.quantize.mend import mend
 
 RNG = np.random.default_rng(6)
 X = RNG.normal(size=(16, 2, 4, 4)).astype(np.float32)
@@ -38,7 +39,7 @@ def test_signed_activations_are_named_and_mended(signed, target) -> None:
     assert count == 3
     assert {one.cause for one in findings} == {Cause.SIGNED_FAN_OUT}
     assert summary(count, findings).endswith("of 3 nodes with 8-bit weights run in float")
-    mended = repair(signed)
+    mended = mend(signed)
     assert mended.modified
     assert mended.changes[0].endswith("activations are uint8 instead of int8, 128 larger")
     assert examine_quantized(mended.model, target) == (3, [])
@@ -51,7 +52,7 @@ def test_a_float_bias_is_named_and_mended(parse, target) -> None:
     count, (finding,) = examine_quantized(model, target)
     assert (count, finding.node, finding.cause) == (1, "linear", Cause.FLOAT_BIAS)
     assert "--repair" in finding.to_json()["then"]
-    mended = repair(model)
+    mended = mend(model)
     assert mended.changes == ["1 biases are int32 instead of float"]
     assert examine_quantized(mended.model, target) == (1, [])
     before, after = answer(model, target, ROWS), answer(mended.model, target, ROWS)
@@ -67,16 +68,21 @@ def test_a_float_bias_is_named_and_mended(parse, target) -> None:
             "r = Relu(c) q2 = QuantizeLinear(r, s, z) y = DequantizeLinear(q2, s, z)",
             Cause.ZERO_POINT,
         ),
+        (
+            "r = Relu(c) q2 = QuantizeLinear(r, t2, z2) y = DequantizeLinear(q2, t2, z2)",
+            Cause.ZERO_POINT,
+        ),
     ],
 )
 def test_causes_behind_a_convolution(parse, target, behind: str, cause: Cause) -> None:
     model = parse(f"""agraph (float[N,1,2,2] x) => (float[N,2,2,2] y)
-      <float s = {{0.05}}, uint8 z = {{128}}, int8[2,1,1,1] v = {{100, -50}}, float t = {{0.01}}>
+      <float s = {{0.05}}, uint8 z = {{128}}, int8[2,1,1,1] v = {{100, -50}}, float t = {{0.01}},
+       float[2] t2 = {{0.1, 0.2}}, uint8[2] z2 = {{0, 7}}>
       {{ q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) w = DequantizeLinear(v, t)
          [conv] c = Conv(d, w) {behind} }}""")
     _, (finding,) = examine_quantized(model, target)
     assert (finding.node, finding.cause) == ("conv", cause)
-    assert not repair(model).modified
+    assert not mend(model).modified
 
 
 def test_a_model_that_fuses_wholly_and_one_in_float_have_nothing_to_say(
@@ -86,4 +92,4 @@ def test_a_model_that_fuses_wholly_and_one_in_float_have_nothing_to_say(
     assert examine_quantized(good, target) == (2, [])
     assert summary(2, []) == "all 2 nodes with 8-bit weights run in 8 bits"
     assert examine_quantized(conv_net, target) == (0, [])
-    assert not repair(good).modified
+    assert not mend(good).modified

@@ -53,6 +53,34 @@ def test_a_model_of_four_bit_weights_comes_nearer(solver, filled, draft, target)
     assert sqnr_db(expected, after) > sqnr_db(expected, before) + 2
 
 
+@pytest.mark.parametrize("solver", [Gptq(damping=1e-3), Adaround(steps=50)])
+@pytest.mark.parametrize("op", ["MatMul", "Conv"])
+def test_neighbours_add_up_to_no_more_than_the_profile_allows(solver, op, filled, draft) -> None:
+    """Every pair of weights is at its limit, and the error of an input that is strong would be made
+    up for by the weak one beside it, several steps at a time."""
+    body = {
+        "MatMul": "m = MatMul(x, w) y = Add(m, b)",
+        "Conv": "t = Conv<pads=[1,1,1,1]>(x, w, b) y = Erf(t)",
+    }[op]
+    shape = {"MatMul": (8, 24), "Conv": (24, 4, 3, 3)}[op]
+    model = filled(f"agraph (float[N,4,8,8] x) => (float y) {{ {body} }}", {"w": shape, "b": (24,)})
+    weight = model.graph.initializers["w"].const_value.numpy()
+    weight[:] = np.sign(weight) * (1 - 0.004 * np.abs(RNG.normal(size=shape)))
+    x = IMAGES.copy()
+    x[:, :, :, ::2] = 6 * x[:, :, :, 1::2]
+    x[:, ::2] = 6 * x[:, 1::2]
+    start = draft(model, x, PROFILES.build("cpu-avx2"))
+    ((_, integers),) = solver.propose(start).made.plan.integers.items()
+    sizes = np.abs(integers.astype(int) if op == "Conv" else integers.astype(int).T)
+    assert (sizes[:, :-1] + sizes[:, 1:]).max() <= 128
+    assert not np.array_equal(integers, start.made.plan.weight_integers(*_first(start, model)))
+
+
+def _first(start, model):
+    unit = next(one for one in start.made.plan.units if one.weight is not None)
+    return unit, model.graph.initializers[unit.weight].const_value.numpy()
+
+
 def test_weights_that_layers_share_are_rounded_to_nearest(filled, draft) -> None:
     text = """agraph (float[N,6] x) => (float y) { t = MatMul(x, w) u = Relu(t) v = MatMul(u, w)
       s = MatMul(v, z) y = Erf(s) }"""

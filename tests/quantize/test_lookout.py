@@ -7,7 +7,7 @@ from deploypipe.quantize.lookout import ChannelMean, Lookout, digest, whole
 
 RNG = np.random.default_rng(4)
 TENSORS = ("x", "r", "p")
-MEANS = {name: ChannelMean((0, 0, -1), (0, 2)) for name in ("x", "r")}
+MEANS = [ChannelMean(name, (0, 0, -1), (0, 2)) for name in ("x", "r")]
 
 
 def image(height: int, width: int) -> dict[str, np.ndarray]:
@@ -16,7 +16,7 @@ def image(height: int, width: int) -> dict[str, np.ndarray]:
 
 def tell(lookout: Lookout, sample: dict[str, np.ndarray]) -> dict[str, tuple]:
     return {
-        s.name: (s.picked.tobytes(), s.low, s.high, s.size, s.mean.tobytes())
+        s.name: (s.picked.tobytes(), s.low, s.high, s.size, [m.tobytes() for m in s.means.values()])
         for s in lookout(sample, digest(sample))
     }
 
@@ -58,11 +58,20 @@ def test_means_are_of_every_channel(any_size_net, target) -> None:
     sample = image(5, 4)
     with Lookout(any_size_net, TENSORS, target, MEANS) as lookout:
         for _ in range(2):
-            seen = {one.name: one.mean for one in lookout(sample, 5)}
+            seen = {one.name: [*one.means.values()] for one in lookout(sample, 5)}
             hidden = np.maximum(sample["x"] * [[[[2]], [[-1]]]] + [[[[0.5]], [[1]]]], 0)
-            np.testing.assert_allclose(seen["r"], hidden.mean((0, 2, 3)), rtol=1e-5)
-            np.testing.assert_allclose(seen["x"], [sample["x"].mean()], rtol=1e-5)
-            assert seen["p"].size == 0
+            np.testing.assert_allclose(seen["r"], [hidden.mean((0, 2, 3))], rtol=1e-5)
+            np.testing.assert_allclose(seen["x"], [[sample["x"].mean()]], rtol=1e-5)
+            assert seen["p"] == []
+
+
+def test_a_tensor_may_have_several_means(any_size_net, target) -> None:
+    rows, columns = ChannelMean("x", (0, 0, -1), (0, 2)), ChannelMean("x", (-1, 4), (0,))
+    sample = image(5, 4)
+    with Lookout(any_size_net, ["x"], target, [rows, columns]) as lookout:
+        (seen,) = lookout(sample, 5)
+    assert {mean: array.shape for mean, array in seen.means.items()} == {rows: (1,), columns: (4,)}
+    np.testing.assert_allclose(seen.means[columns], sample["x"].mean((0, 1, 2)), rtol=1e-5)
 
 
 def test_what_is_never_below_zero_is_not_searched_for_its_minimum(any_size_net, target) -> None:

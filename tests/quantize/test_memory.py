@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from deploypipe.graph.files import to_bytes
-from deploypipe.quantize.memory import Memory, digest, read, write
+from deploypipe.quantize.lookout import ChannelMean
+from deploypipe.quantize.memory import ABANDONED, Memory, digest, read, write
 from deploypipe.quantize.observe import Observation
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(40, 1, 2, 2)).astype(np.float32)
+
+
+MEAN = ChannelMean("a", (0, 0, -1), (0, 2))
 
 
 def never() -> Observation:
@@ -21,7 +28,7 @@ def test_what_is_read_is_what_was_written(count, tmp_path) -> None:
         {"a": count(X), "b/c:0": count([-1.0, 0, 5])},
         40,
         ({"x": X[:1], "ids": np.arange(3)}, {"x": X[1:2], "ids": np.arange(3)}),
-        {"a": np.arange(4, dtype=np.float32)},
+        {MEAN: np.arange(4, dtype=np.float32)},
     )
     write(seen, tmp_path / "one.npz")
     again = read(tmp_path / "one.npz")
@@ -35,7 +42,8 @@ def test_what_is_read_is_what_was_written(count, tmp_path) -> None:
             other.elements,
         )
     assert [set(one) for one in again.kept] == [{"x", "ids"}] * 2
-    assert np.array_equal(again.kept[1]["x"], X[1:2]) and np.array_equal(again.means["a"], range(4))
+    assert np.array_equal(again.kept[1]["x"], X[1:2]) and list(again.means) == [MEAN]
+    assert np.array_equal(again.means[MEAN], range(4))
 
 
 def test_other_options_need_no_inference(conv_net, quantize, tmp_path, monkeypatch) -> None:
@@ -68,6 +76,29 @@ def test_a_damaged_file_is_written_anew(conv_net, quantize, tmp_path) -> None:
     assert read(file) is None
     assert to_bytes(quantize(conv_net, X, memory=memory).model) == to_bytes(first.model)
     assert read(file) is not None
+
+
+def test_whatever_byte_is_damaged_it_is_written_anew_or_read_as_it_was(count, tmp_path) -> None:
+    file, rng = tmp_path / "one.npz", np.random.default_rng(0)
+    write(Observation({"a": count(X)}, 40, (), {MEAN: np.arange(4, dtype=np.float32)}), file)
+    whole = file.read_bytes()
+    compression = whole.index(b"PK\x01\x02") + 10  # in the archive's list of contents
+    for place in (compression, *rng.integers(len(whole), size=200)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        file.write_bytes(damaged)
+        found = read(file)
+        assert found is None or found.samples == 40
+
+
+def test_what_others_are_writing_is_left_alone(conv_net, quantize, tmp_path) -> None:
+    live, left = tmp_path / ".one.npz.abc", tmp_path / ".two.npz.abc"
+    live.mkdir()
+    left.mkdir()
+    long_ago = time.time() - 2 * ABANDONED
+    os.utime(left, (long_ago, long_ago))
+    quantize(conv_net, X, memory=Memory(tmp_path, "samples-1"))
+    assert live.exists() and not left.exists()
 
 
 def test_the_oldest_goes(conv_net, quantize, tmp_path) -> None:

@@ -29,6 +29,14 @@ def test_a_model_that_is_new_enough_stays_itself(conv_net) -> None:
     assert modern(conv_net, 13) == (conv_net, [])
 
 
+def test_onnx_own_domain_has_two_names(conv_net) -> None:
+    version = conv_net.graph.opset_imports.pop("")
+    conv_net.graph.opset_imports["ai.onnx"] = version
+    model, told = modern(conv_net, 13)
+    assert (dict(model.opset_imports), told) == ({"": version}, [])
+    assert list(conv_net.opset_imports) == ["ai.onnx"]
+
+
 def test_what_onnx_cannot_convert_is_told(parse, monkeypatch) -> None:
     import onnx
 

@@ -125,3 +125,5 @@ def test_a_warning_names_the_worst_unit():
     (told,) = warning({**found, "c": Saturation(0.1, 0.0, 300.0)})
     assert "sums of 2 units" in told and "'a', 12 dB" in told and "cpu-avx2" in told
     assert not warning({"c": Saturation(0.1, 0.0, 300.0)})
+    (told,) = warning(found, pair_limit=128)  # the plan broke its own limit
+    assert "sums of 2 units" in told and "cpu-avx2" not in told

@@ -169,6 +169,59 @@ def test_what_cannot_be_kept_in_8_bits_stays_float(conv_net, quantize) -> None:
     assert "keep 200 dB" in done.refusals[0]
 
 
+ROWS = """agraph (float[1,1,32,32] x) => (%s) <float[4,1,3,3] w, float[1,4,1,1] v,
+  int64[1] flat = {-1}, float t = {0.7}> {
+    [conv] c = Conv<pads=[1,1,1,1]>(x, w) r = Relu(c) [two] s = Conv(r, v) n = Reshape(s, flat)
+    g = Greater(n, t) y = Compress<axis=0>(n, g) z = Erf(n) }"""
+PIXELS = np.random.default_rng(0).normal(size=(12, 1, 1, 32, 32)).astype(np.float32)
+
+
+@pytest.fixture
+def rows(filled, cpu, target):
+    """A detector in small: as many numbers as are above a threshold."""
+
+    def run(outputs: str, **more):
+        model = filled(
+            ROWS.replace("<float[4,1,3,3] w, float[1,4,1,1] v,\n  ", "<") % outputs,
+            {"w": (4, 1, 3, 3), "v": (1, 4, 1, 1)},
+        )
+        feeds = [{"x": one} for one in PIXELS]
+        return quantize_model(model, Job(target, CALIBRATORS.build("minmax"), cpu, feeds, **more))
+
+    return run
+
+
+def test_an_output_whose_rows_depend_on_the_numbers_is_in_no_figure_and_told(rows) -> None:
+    done = rows("float[K] y, float[1024] z", diagnosis=True)
+    assert "the shape of 'y' changes with the rounding: it is part of no figure in dB" in (
+        done.refusals
+    )
+    assert done.notes["diagnosis"]["output_db"] > 20
+    assert rows("float[K] y, float[1024] z", least_sqnr=15).modified
+
+
+def test_where_no_output_can_be_compared_nothing_is_promised(rows) -> None:
+    done = rows("float[K] y", diagnosis=True)
+    assert done.modified and done.notes["diagnosis"]["output_db"] is None
+    (step,) = done.notes["corrections"]
+    assert step["before_db"] is None and "cannot be compared" in step["reason"]
+    json.dumps(done.notes, allow_nan=False)
+    kept = rows("float[K] y", least_sqnr=15)
+    assert not kept.modified
+    assert "shape of 'y' changes with the rounding, so 15 dB cannot be promised" in kept.refusals[0]
+
+
+def test_masked_outputs_do_not_hide_the_others(filled, quantize) -> None:
+    text = """agraph (float[N,8] x) => (float[N,6] y) {
+      m = MatMul(x, w) a = Add(m, b) y = Add(a, mask) }"""
+    model = filled(text, {"w": (8, 6), "b": (6,), "mask": (6,)})
+    mask = model.graph.initializers["mask"].const_value.numpy()
+    mask[:] = [0, 0, -np.inf, 0, 0, -np.inf]
+    x = np.random.default_rng(0).normal(size=(24, 8))
+    done = quantize(model, x, diagnosis=True, least_sqnr=15)
+    assert done.modified and done.notes["diagnosis"]["output_db"] > 15
+
+
 def test_the_diagnosis_is_told_if_asked_for(conv_net, quantize) -> None:
     notes = json.loads(json.dumps(quantize(conv_net, X, diagnosis=True).notes, allow_nan=False))
     found = notes["diagnosis"]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from deploypipe.quantize.correction import DeclinedError
 from deploypipe.quantize.signal import outputs_of
 from deploypipe.quantize.walk import Walk, affordable
 
@@ -14,8 +16,8 @@ def test_pieces_give_what_the_whole_gives(conv_net, target) -> None:
     for name in ("t", "p", "y"):
         walk.after(name)
     (expected,) = outputs_of([conv_net], SAMPLES, target)
-    for held, (answer,) in zip(walk.held, expected, strict=True):
-        np.testing.assert_allclose(held["y"], answer, rtol=1e-5)
+    for held, answer in zip(walk.held, expected, strict=True):
+        np.testing.assert_allclose(held["y"], answer["y"], rtol=1e-5)
 
 
 def test_only_what_is_still_to_be_read_is_held(conv_net, target) -> None:
@@ -75,6 +77,45 @@ def test_samples_may_differ_in_shape(parse, target) -> None:
     walk.after("t")
     walk.after("y")
     assert [held["y"].shape for held in walk.held] == [(1, 2), (1, 3)]
+
+
+def test_an_input_with_a_default_is_a_constant_unless_it_is_fed(parse, target) -> None:
+    text = """agraph (float[N,2] x, float[2] w) => (float[N,2] y) <float[2] w = {1.0, 2.0}> {
+      t = Add(x, w) y = Mul(t, w) }"""
+    x = np.zeros((1, 2), np.float32)
+    for sample, answer in (({"x": x}, [1, 4]), ({"x": x, "w": np.float32([3, 3])}, [9, 9])):
+        walk = Walk(parse(text), [sample], target)
+        walk.after("t")
+        walk.after("y")
+        np.testing.assert_array_equal(walk.held[0]["y"], [answer])
+
+
+def test_the_models_own_functions_come_along(target) -> None:
+    import onnx_ir as ir
+
+    model = ir.from_onnx_text("""<ir_version: 8, opset_import: ["": 17, "my": 1]>
+      agraph (float[N,2] x) => (float[N,2] y) { t = my.Twice(x) y = my.Twice(t) }
+      <domain: "my", opset_import: ["": 17]> Twice (a) => (b) { b = Add(a, a) }""")
+    walk = Walk(model, [{"x": np.ones((1, 2), np.float32)}], target)
+    walk.after("t")
+    walk.after("y")
+    np.testing.assert_array_equal(walk.held[0]["y"], [[4, 4]])
+
+
+def test_a_piece_that_nobody_reads_is_passed_over(parse, target) -> None:
+    text = "agraph (float[N,2] x) => (float[N,2] y) { u = Relu(x) t = Neg(x) y = Neg(t) }"
+    walk = Walk(parse(text), [{"x": np.ones((1, 2), np.float32)}], target)
+    walk.before("t")
+    walk.after("y")
+    np.testing.assert_array_equal(walk.held[0]["y"], [[1, 1]])
+
+
+def test_sequences_cannot_be_held_and_that_is_said(parse, target) -> None:
+    text = """agraph (float[N,2] x) => (float[N,2] y) <int64 zero = {0}> {
+      s = SequenceConstruct(x, x) t = Neg(x) u = SequenceAt(s, zero) y = Add(t, u) }"""
+    walk = Walk(parse(text), [{"x": np.ones((1, 2), np.float32)}], target)
+    with pytest.raises(DeclinedError, match="'s' is no tensor"):
+        walk.after("t")
 
 
 def test_large_tensors_are_held_of_fewer_samples() -> None:

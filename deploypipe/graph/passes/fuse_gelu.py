@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ import onnx_ir as ir
 
 from deploypipe.graph import GraphPass, Outcome
 from deploypipe.graph.constants import add_initializer, constant_of, free_name
+from deploypipe.graph.shapes import shaped_values
 
 Doubles = npt.NDArray[np.float64]
 
@@ -67,10 +69,10 @@ class FuseGelu(GraphPass):
 
     def call(self, model: ir.Model) -> Outcome:
         opset = model.graph.opset_imports.get("", 0)
-        changes, refusals = [], []
+        changes, refusals, ranks = [], [], _Ranks(model)
         for heart in [n for n in model.graph if n.op_type in ("Erf", "Tanh") and not n.domain]:
             found = _found(heart)
-            if found is None:
+            if found is None or not _keeps_rank(found, ranks):
                 continue
             if opset < 20 and heart.op_type == "Tanh":
                 refusals.append(f"kept the GELU around '{heart.name}': Gelu came with opset 20")
@@ -102,6 +104,34 @@ def _found(heart: ir.Node) -> _Found | None:
                 closed = all(_stays_inside(node, result, nodes) for node in nodes)
                 return _Found(source, result, tuple(nodes)) if closed else None
     return None
+
+
+class _Ranks:
+    """Of the model's tensors; inferred when the first is asked for."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
+
+    @cached_property
+    def _shaped(self) -> dict[str | None, ir.Value]:
+        return shaped_values(self._model)
+
+    def of(self, value: ir.Value) -> int | None:
+        """None where it is not known."""
+        shape = self._shaped.get(value.name, value).shape
+        return None if shape is None else len(shape)
+
+
+def _keeps_rank(found: _Found, ranks: _Ranks) -> bool:
+    """Whether the constants, of one element each, have no more axes than the source: else the
+    result has axes that a Gelu would not give."""
+    read = [value for node in found.nodes for value in node.inputs]
+    arrays = [array for array in map(constant_of, read) if array is not None]
+    most = max((array.ndim for array in arrays), default=0)
+    if not most:
+        return True
+    rank = ranks.of(found.source)
+    return rank is not None and most <= rank
 
 
 def _after(heart: ir.Node) -> Iterator[ir.Value]:

@@ -5,7 +5,7 @@ E[conv(x, w8) - conv(x, w)] = conv(E[x], w8 - w)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from deploypipe.graph.constants import constant_of
 from deploypipe.quantize.correction import Correction, Draft
-from deploypipe.quantize.lookout import ChannelMean
+from deploypipe.quantize.lookout import ChannelMean, Means
 from deploypipe.quantize.plan import QuantPlan, constants_of
 from deploypipe.quantize.profile import Kind
 from deploypipe.quantize.units import Unit
@@ -34,20 +34,11 @@ class Bias(Correction):
     order: ClassVar[int] = 50
     companion: ClassVar[bool] = True
 
-    def needs(self, model: ir.Model, units: Iterable[Unit]) -> Mapping[str, ChannelMean]:
+    def needs(self, model: ir.Model, units: Iterable[Unit]) -> Collection[ChannelMean]:
         """The channel means of what every unit with weights reads."""
         constants = constants_of(model)
-        found = {}
-        for unit in units:
-            if unit.weight is None:
-                continue
-            weight = constant_of(constants[unit.weight])
-            assert weight is not None
-            if unit.kind is Kind.CONV:
-                found[unit.inputs[0]] = ChannelMean((0, 0, -1), (0, 2))
-            else:
-                found[unit.inputs[0]] = ChannelMean((-1, weight.shape[1 - unit.axis]), (0,))
-        return found
+        weighted = [unit for unit in units if unit.weight is not None]
+        return [mean_for(unit, constant_of(constants[unit.weight])) for unit in weighted]
 
     def propose(self, draft: Draft) -> Draft | None:
         """All biases at once, from the means of the float model."""
@@ -55,17 +46,25 @@ class Bias(Correction):
         return draft.with_plan(replace(draft.made.plan, biases=biases)) if biases else None
 
 
-def corrected_biases(
-    model: ir.Model, plan: QuantPlan, means: Mapping[str, Floats]
-) -> dict[str, Floats]:
+def mean_for(unit: Unit, weight: Floats | None) -> ChannelMean:
+    """Of the channels that the unit sees in its input: a tensor may have others for another unit."""
+    assert weight is not None
+    if unit.kind is Kind.CONV:
+        return ChannelMean(unit.inputs[0], (0, 0, -1), (0, 2))
+    return ChannelMean(unit.inputs[0], (-1, weight.shape[1 - unit.axis]), (0,))
+
+
+def corrected_biases(model: ir.Model, plan: QuantPlan, means: Means) -> dict[str, Floats]:
     """Unit's result -> float32 [channels] bias, for every unit that has one or can take one."""
     constants = constants_of(model)
     found: dict[str, Floats] = {}
     for unit in plan.units:
-        mean = means.get(unit.inputs[0])
-        if not takes_bias(unit) or mean is None or not mean.size:
+        if not takes_bias(unit):
             continue
         weight = constant_of(constants[unit.weight])
+        mean = means.get(mean_for(unit, weight))
+        if mean is None:
+            continue
         bias = constant_of(constants[unit.bias]) if unit.bias else None
         assert weight is not None
         shift = _shift(unit, weight, plan, mean)

@@ -46,7 +46,8 @@ def _rounded(aim: Floats, task: Task, upper: Floats) -> Floats:
         errors = np.empty_like(aim[..., start:end])
         for i in range(start, end):
             column = aim[..., i : i + 1]
-            near = np.clip(np.rint(column / task.scales), -task.limit, task.limit)
+            room = task.room(integers, i)
+            near = np.clip(np.rint(column / task.scales), -room, room)
             integers[..., i : i + 1] = near
             error = (column - near * task.scales) / upper[:, i : i + 1, i : i + 1]
             errors[..., i - start : i - start + 1] = error

@@ -65,6 +65,8 @@ class Biases:
     def settle(self, unit: Unit, exact: Sequence[Held], given: Sequence[Held]) -> None:
         """Take off what the unit's result is too large by: from its bias, and from what is held."""
         name = unit.result
+        if not all(any(one[name].size for one in held) for held in (exact, given)):
+            return  # behind a threshold that no sample passed
         shift = channel_mean(unit, given) - channel_mean(unit, exact)
         first = constant_of(self._constants[unit.bias]) if unit.bias else np.zeros(1, np.float32)
         assert first is not None
@@ -78,10 +80,9 @@ class Biases:
 
 
 def channel_mean(unit: Unit, held: Sequence[Held]) -> Floats:
-    """float64 [channels]: the mean over the samples of a unit's result."""
+    """float64 [channels]: the mean over the samples of a unit's result, empty ones left out."""
     means = []
-    for arrays in held:
-        array = arrays[unit.result]
+    for array in [one[unit.result] for one in held if one[unit.result].size]:
         last = unit.kind is Kind.LINEAR
         axes = tuple(range(array.ndim - 1)) if last else (0, *range(2, array.ndim))
         means.append(array.mean(axis=axes, dtype=np.float64))

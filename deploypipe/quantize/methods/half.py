@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from deploypipe.graph.constants import constant_of, is_constant
@@ -17,7 +18,8 @@ from deploypipe.quantize.opset import modern
 from deploypipe.quantize.plan import checked_constant
 from deploypipe.quantize.quantized import Quantized
 from deploypipe.quantize.rewriting import Rewriter
-from deploypipe.quantize.units import check_model
+from deploypipe.quantize.units import check_model, name_of
+from deploypipe.quantize.weights import WEIGHTED
 
 SMALLEST = 64
 """A constant of fewer numbers would not pay for its Cast."""
@@ -29,7 +31,7 @@ class Half(Method):
     """16-bit weights that are float32 again once the model is loaded: half the bytes, no samples.
 
     float16 keeps 11 bits of every number, bfloat16 8 bits and float32's range; a constant with
-    numbers that float16 cannot hold stays float32.
+    numbers that it cannot hold stays float32.  A mask's infinities are as infinite in 16 bits.
     """
 
     dtype: str = "float16"
@@ -48,13 +50,10 @@ class Half(Method):
         for name, value in values.items():
             if name in reasons:
                 continue
-            reader = next(iter(value.uses())).node
-            array = checked_constant(
-                rewriter.constants, name, reader.op_type, str(reader.outputs[0].name)
-            )
+            array = _checked(rewriter, name, value)
             with np.errstate(over="ignore"):
                 stored = array.astype(dtype)
-            if not np.isfinite(stored).all():
+            if not np.isfinite(stored[np.isfinite(array)]).all():
                 reasons[name] = f"it has numbers beyond what {self.dtype} holds"
                 continue
             store_cast(rewriter, value, stored)
@@ -64,6 +63,16 @@ class Half(Method):
         check_worth(changes if made else [], reasons)
         refusals = [f"'{name}' stays float32: {why}" for name, why in reasons.items()]
         return Quantized(rewriter.finish(), True, changes, refusals, [])
+
+
+def _checked(rewriter: Rewriter, name: str, value: ir.Value) -> npt.NDArray[np.float32]:
+    """The constant's array; where a node with weights reads it, everything in it must be finite."""
+    reader = next((use.node for use in value.uses() if use.node.op_type in WEIGHTED), None)
+    if reader is None:
+        array = constant_of(value)
+        assert array is not None
+        return array
+    return checked_constant(rewriter.constants, name, reader.op_type, name_of(reader))
 
 
 def _constants(rewriter: Rewriter) -> Iterator[tuple[str, ir.Value]]:

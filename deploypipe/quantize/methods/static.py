@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from deploypipe.quantize.embeddings import store_tables
 from deploypipe.quantize.job import Job
 from deploypipe.quantize.method import Method
 from deploypipe.quantize.quantized import Quantized
@@ -26,8 +25,4 @@ class Static(Method):
     needs_samples: ClassVar[bool] = True
 
     def quantize(self, model: ir.Model, job: Job) -> Quantized:
-        done = quantize_model(model, job)
-        if self.embeddings and done.modified:
-            done.model, changes = store_tables(done.model)
-            done.changes += changes
-        return done
+        return quantize_model(model, job, self.embeddings)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 
 from deploypipe.graph.files import to_bytes
@@ -53,6 +54,26 @@ def model_of(parse, body: str, opset: int = 20):
     text = f"g (float[N,8] input) => (float[N,8] output) {{ x = Relu(input)\n{lines}\noutput = Abs(y) }}"
     used = {name: np.float32(value) for name, value in CONSTANTS.items() if name in text}
     return parse(text, opset=opset, **used)
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+@pytest.mark.parametrize(("axes", "fuses"), [(1, True), (2, True), (3, False)])
+def test_constants_of_more_axes_than_the_tensor_would_change_its_rank(
+    parse, same, opset, axes, fuses
+):
+    def build():
+        model = model_of(parse, ERF["multiplied"], opset)
+        if axes > 2:
+            model.graph.outputs[0].shape = ir.Shape([1, "N", 8])
+        for value in model.graph.initializers.values():
+            array = value.const_value.numpy().reshape((1,) * axes)
+            value.const_value = ir.tensor(array, name=value.name)
+            value.shape = ir.Shape(array.shape)
+        return model
+
+    after = build()
+    assert FuseGelu().call(after).modified is fuses
+    same(build(), after)
 
 
 @pytest.mark.parametrize("body", ERF.values(), ids=ERF)

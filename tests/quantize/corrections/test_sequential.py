@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploypipe.quantize.corrections.sequential import Sequential
+from deploypipe.quantize.corrections.sequential import Biases, Sequential
 from deploypipe.quantize.signal import outputs_of
 
 SHAPES = {
@@ -26,7 +26,7 @@ def test_the_mean_of_the_outputs_is_the_float_models(filled, draft, target) -> N
     found = Sequential().propose(start)
     models = [start.shop.model, start.made.model, found.made.model]
     answers = outputs_of(models, start.lessons, target)
-    expected, before, after = (np.mean([one[0] for one in each], 0) for each in answers)
+    expected, before, after = (np.mean([one["y"] for one in each], 0) for each in answers)
     assert np.abs(after - expected).max() < 0.1 * np.abs(before - expected).max()
 
 
@@ -47,6 +47,22 @@ def test_without_a_layer_that_takes_a_bias_there_is_nothing_to_do(filled, draft)
     text = "agraph (float[N,4] x) => (float[N,4] y) { y = MatMul(x, w) }"
     start = draft(filled(text, {"w": (4, 4)}), IMAGES.reshape(-1, 4)[:20])
     assert Sequential().propose(start) is None
+
+
+def test_a_layer_that_no_sample_reaches_keeps_its_bias(filled, draft) -> None:
+    """As behind a threshold: there is no mean to put right."""
+    start = draft(filled(NET, SHAPES), IMAGES)
+    plan = start.made.plan
+    unit = next(one for one in plan.units if one.result == "m")
+    reached, not_reached = ({"m": np.ones((rows, 5), np.float32)} for rows in (2, 0))
+    for exact, given in ((reached, not_reached), (not_reached, reached)):
+        biases = Biases(start.shop.model, plan)
+        biases.settle(unit, [exact], [given])
+        assert biases.found == {}
+    biases.settle(unit, [reached, not_reached], [not_reached, reached])
+    np.testing.assert_array_equal(
+        biases.found["m"], start.shop.model.graph.initializers["c"].const_value
+    )
 
 
 def test_no_samples_are_refused() -> None:

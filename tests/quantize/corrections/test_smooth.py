@@ -39,9 +39,18 @@ def test_the_mean_that_was_observed_is_scaled_too(net, draft, target) -> None:
     start = draft(net(), X)
     found = Smooth().propose(start)
     again = draft(found.shop.model, X)
+    mean = next(one for one in again.shop.seen.means if one.tensor == "n")
     np.testing.assert_allclose(
-        found.shop.seen.means["n"], again.shop.seen.means["n"], rtol=1e-3, atol=1e-4
+        found.shop.seen.means[mean], again.shop.seen.means[mean], rtol=1e-3, atol=1e-4
     )
+
+
+def test_a_constant_that_is_a_list_of_numbers_is_scaled_too(filled, draft, nearness) -> None:
+    wide = ", ".join("100.0" if i in (3, 7) else "1.0" for i in range(16))
+    text = NET.replace("n = ", f"g = Constant<value_floats = [{wide}]>() n = ")
+    start = draft(filled(text, {n: s for n, s in SHAPES.items() if n != "g"}), X)
+    before, after, smooth = nearness(start, Smooth().propose(start), X)
+    assert after > before + 6 and smooth > 100
 
 
 def test_the_users_model_stays(net, draft) -> None:
