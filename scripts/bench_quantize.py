@@ -33,7 +33,7 @@ import quantize_minilm
 from bench_channels import CLASSIFIERS, call, exported
 from quantize_jobs import METHODS, THREADS, single
 from quantize_table import missed, table
-from result_rows import Facts, Row, by_experiment, keep, one_row
+from result_rows import Facts, Row, by_experiment, keep, kept, one_row
 
 from deploypipe.core.errors import one_paragraph
 from deploypipe.graph.files import load, save
@@ -148,7 +148,10 @@ def real(given: argparse.Namespace) -> list[str]:
     rows: list[Row] = []
     for name in [name for name in given.models or REAL if name in REAL]:
         rows += bench_real(name, given)
-    if not (given.quick or given.models):
+    if not given.quick:
+        named = {row["experiment"] for row in rows}
+        others = [row for row in kept("quantize_real") if row["experiment"] not in named]
+        rows = sorted([*others, *rows], key=lambda row: REAL.index(row["experiment"]))
         keep("quantize_real", "python scripts/bench_quantize.py --real", rows)
     print(real_table(rows))
     found = by_experiment(rows)

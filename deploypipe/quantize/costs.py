@@ -47,17 +47,21 @@ class Costs:
     def _limit(self, name: str) -> float:
         return CLEARLY * self.in_float[name]
 
-    def cheapest(self, border: float = 1.0, forms: bool = False) -> frozenset[str]:
+    def cheapest(
+        self, border: float = 1.0, forms: bool = False, burden: Mapping[str, float] | None = None
+    ) -> frozenset[str]:
         """The units to run in static 8 bits, where a conversion costs ``border`` times what it did.
 
-        With ``forms``, the others take their fastest form.
+        With ``forms``, the others take their fastest form.  ``burden`` is what 8 bits cost a unit
+        besides time; ``inf`` forbids them.
         """
         crossings = [
             Crossing(one.maker, one.readers, border * one.quantize, border * one.dequantize)
             for one in self.crossings
         ]
         best = {name: self.in_forms[form][name] for name, form in self.forms.items()}
-        return cheapest({**self.in_float, **(best if forms else {})}, self.in_int, crossings)
+        in_int = {name: cost + (burden or {}).get(name, 0.0) for name, cost in self.in_int.items()}
+        return cheapest({**self.in_float, **(best if forms else {})}, in_int, crossings)
 
 
 def costs_of(

@@ -7,7 +7,7 @@ Errors of units are small and nearly independent, so their powers at the outputs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -31,22 +31,15 @@ class Noise:
     power: Mapping[str, float]
     together: float
 
-    def to_spare(self, floor_db: float, caution: float = 1.0) -> list[str]:
-        """Units to put back so that the others stay below the floor, the noisiest first.
+    def of(self, names: Iterable[str]) -> float:
+        """What some sources bring together, foretold.
 
-        All of them where errors that are not independent make the sum of powers too small.
+        Their powers added up, in the proportion in which that is true of all: a tensor between two
+        units was rounded for both, and errors need not be independent.
         """
-        allowed = caution * _power(floor_db)
-        left = sum(self.power.values())
-        # Where errors do not add up as powers do, scale to what all together do.
-        factor = max(1.0, self.together / left) if left > 0 else 1.0
-        spared = []
-        for name in sorted(self.power, key=self.power.__getitem__, reverse=True):
-            if left * factor <= allowed:
-                break
-            spared.append(name)
-            left -= self.power[name]
-        return spared
+        total = sum(self.power.values())
+        share = self.together / total if total > 0 else 1.0
+        return share * sum(self.power.get(name, 0.0) for name in names)
 
 
 def noise_of(draft: Draft) -> Noise:
@@ -60,9 +53,11 @@ def noise_of(draft: Draft) -> Noise:
     def power(other: ir.Model) -> float:
         (given,) = outputs_of([other], shop.seen.judges, shop.target)
         found = sqnr_db(expected, given)
-        return _power(-EXACT if math.isnan(found) else found)
+        return power_of(-EXACT if math.isnan(found) else found)
 
-    return Noise({name: power(model) for name, model in _sources(draft)}, power(draft.made.model))
+    silent = {unit.name: 0.0 for unit in draft.made.plan.units if unit.kind is Kind.MOVE}
+    heard = {name: power(model) for name, model in _sources(draft)}
+    return Noise({**silent, **heard}, power(draft.made.model))
 
 
 def _sources(draft: Draft) -> Iterator[tuple[str, ir.Model]]:
@@ -84,5 +79,6 @@ def single(plan: QuantPlan, name: str) -> QuantPlan:
     return replace(plan, units=(unit,), tensors=own, kept_float={})
 
 
-def _power(decibels: float) -> float:
+def power_of(decibels: float) -> float:
+    """Of an error so far below the signal, relative to the signal's."""
     return float(10 ** (-decibels / 10))

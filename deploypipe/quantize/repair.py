@@ -1,7 +1,8 @@
 """Put units back to float until the outputs are as near to the float model's as was asked for.
 
-Those that bring most noise go first.  That noises add up is only an estimate, so what it promises is
-measured, and if it was too hopeful, more units follow.
+Which ones is foretold from the noise that each brings alone and, where they are known, from times.
+That noises add up is only an estimate, so what it promises is measured, and if it was too hopeful,
+more units follow.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from dataclasses import replace
 from deploypipe.core.progress import Progress
 from deploypipe.quantize.correct import Step, correct
 from deploypipe.quantize.correction import Correction, Draft
-from deploypipe.quantize.noise import TABLES, Noise, noise_of
+from deploypipe.quantize.noise import TABLES, Noise, noise_of, power_of
 from deploypipe.quantize.placement import place
 from deploypipe.quantize.signal import outputs_of, sqnr_db
+from deploypipe.quantize.sparing import Sparing, noisiest
 from deploypipe.quantize.workshop import NothingLeftError
 
 ROUNDS = 4
@@ -28,47 +30,56 @@ def repaired(
     corrected: Draft,
     floor_db: float,
     corrections: Sequence[Correction],
+    ways: Sequence[Sparing] = (noisiest,),
     progress: Progress | None = None,
-) -> tuple[Draft, list[Step]] | None:
-    """A corrected draft whose outputs keep ``floor_db``; None if no unit can stay in 8 bits, or
-    if the outputs cannot be compared.
+) -> list[tuple[Draft, list[Step]]]:
+    """Corrected drafts whose outputs keep ``floor_db``, one for each of ``ways`` that differs.
 
-    ``first`` is the draft before corrections, ``corrected`` after them; if that is good enough, it
-    comes back without any step.  Measured on the samples that corrections are judged on.
+    None if no unit can stay in 8 bits, or if the outputs cannot be compared.  ``first`` is the draft
+    before corrections, ``corrected`` after them; if that is good enough, it alone comes back, without
+    any step.  Measured on the samples that corrections are judged on.
     """
     reached = _sqnr(corrected)
     if reached >= floor_db:
-        return corrected, []
+        return [(corrected, [])]
     if math.isnan(reached):
-        return None
+        return []
     plan, noise = corrected.made.plan, noise_of(corrected)
-    tried: dict[int, tuple[Draft, list[Step]]] = {}
+    tried: dict[frozenset[str], tuple[float, tuple[Draft, list[Step]] | None]] = {}
     reasons = {**dict.fromkeys(first.shop.forms, "it has another form"), **plan.kept_float}
     names = {unit.name for unit in first.shop.found.units}
     before = {name: why for name, why in reasons.items() if name in names}
 
     def make(spared: Sequence[str]) -> float:
-        put_back = {name: _reason(noise.power, name, floor_db) for name in spared}
-        made = _made_without(first, {**before, **put_back}, spared)
-        if made is None:
-            return -float("inf")
-        tried[len(spared)] = correct(made, corrections, progress)
-        return _sqnr(tried[len(spared)][0])
+        key = frozenset(spared)
+        if key not in tried:
+            put_back = {name: _reason(noise.power, name, floor_db) for name in spared}
+            made = _made_without(first, {**before, **put_back}, spared)
+            done = None if made is None else correct(made, corrections, progress)
+            tried[key] = (-math.inf if done is None else _sqnr(done[0])), done
+        return tried[key][0]
 
-    return tried.get(len(repair(noise, floor_db, make)))
+    ends = dict.fromkeys(frozenset(repair(noise, floor_db, make, way)) for way in ways)
+    found = (tried[key] for key in ends if key in tried)
+    return [done for reached, done in found if done is not None and reached >= floor_db]
 
 
-def repair(noise: Noise, floor_db: float, make: Callable[[Sequence[str]], float]) -> Sequence[str]:
+def repair(
+    noise: Noise,
+    floor_db: float,
+    make: Callable[[Sequence[str]], float],
+    way: Sparing = noisiest,
+) -> Sequence[str]:
     """The units to put back: ``make`` carries that out and gives the dB that it reached."""
     spared: list[str] = []
-    caution = 1.0
+    allowed = power_of(floor_db)
     for _ in range(ROUNDS):
-        more = noise.to_spare(floor_db, caution)
-        if len(more) > len(spared):
+        more = way(noise, allowed)
+        if set(more) != set(spared):
             spared = more
             if make(spared) >= floor_db:
                 return spared
-        caution *= CAUTION
+        allowed *= CAUTION
     return list(noise.power)
 
 
@@ -88,6 +99,8 @@ def _made_without(first: Draft, kept: Mapping[str, str], spared: Sequence[str]) 
 
 def _reason(power: Mapping[str, float], name: str, floor_db: float) -> str:
     share = power[name] / sum(power.values())
+    if not share:
+        return f"what is around it is float, and {floor_db:g} dB were asked for"
     return f"it alone brings {100 * share:.0f} % of the noise, and {floor_db:g} dB were asked for"
 
 

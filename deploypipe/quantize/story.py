@@ -27,11 +27,15 @@ from deploypipe.quantize.quantized import Quantized, why_float
 from deploypipe.quantize.repair import repaired
 from deploypipe.quantize.saturation import warning
 from deploypipe.quantize.signal import incomparable, outputs_of
+from deploypipe.quantize.sparing import Sparing, cheapest_at, noisiest
 from deploypipe.quantize.units import find_units
 from deploypipe.quantize.workshop import Made, NothingLeftError, Workshop, check_worth
 
 FEW = 8
 """Fewer samples than that get a warning."""
+
+SPARING_BORDERS = (1.0, 4.0)
+"""How dear conversions are taken to be where units go back for accuracy; both race."""
 
 
 def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quantized:
@@ -57,7 +61,7 @@ def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quant
         _decided(shop, eager, wanted, job, job.race) if job.race else (None, Draft(shop, eager))
     )
     draft, steps, reasons = (
-        (None, [], _slower(decision)) if draft is None else _improved(draft, job)
+        (None, [], _slower(decision)) if draft is None else _improved(draft, job, decision)
     )
     notes = _notes(shop, draft, len(placement.units), decision, steps)
     warnings = _warnings(shop, unheard)
@@ -84,7 +88,9 @@ def _observed(model: ir.Model, wanted: Placement, job: Job) -> Observation:
     return job.memory.observed(model, tensors, means, job.target.provider, look)
 
 
-def _improved(first: Draft, job: Job) -> tuple[Draft | None, list[Step], list[str]]:
+def _improved(
+    first: Draft, job: Job, decision: Decision | None
+) -> tuple[Draft | None, list[Step], list[str]]:
     """Corrected, and with units put back if the outputs need it; no draft if that leaves nothing.
 
     Beside it the steps, and sentences about what else is float.
@@ -93,22 +99,33 @@ def _improved(first: Draft, job: Job) -> tuple[Draft | None, list[Step], list[st
     least = job.least_sqnr
     if least is None:
         return draft, steps, []
-    found = repaired(first, draft, least, job.corrections, job.progress)
-    if found is None or (found[0] is not draft and not _still_faster(found[0], job.race)):
+    ways: list[Sparing] = [noisiest]
+    if decision is not None and not first.shop.forms and not first.shop.tabled[1]:
+        ways = [cheapest_at(decision.costs, border) for border in SPARING_BORDERS]
+    found = repaired(first, draft, least, job.corrections, ways, job.progress)
+    if any(one is draft for one, _ in found):
+        return draft, steps, []
+    best = _fastest(found, job.race)
+    if best is None:
         return None, steps, [_too_noisy(draft, least)]
     refused = []
-    if first.shop.tabled[1] and not found[0].shop.embeddings:
+    if first.shop.tabled[1] and not best[0].shop.embeddings:
         refused.append(f"embedding tables stay float: the outputs would not keep {least:g} dB")
-    return found[0], [*steps, *found[1]], refused
+    return best[0], [*steps, *best[1]], refused
 
 
-def _still_faster(draft: Draft, race: Race | None) -> bool:
-    """Whether what is left in 8 bits is worth it; always, if no time is taken."""
-    if race is None:
-        return True
-    models = {FLOAT: draft.shop.model, "repaired": draft.made.model}
-    times = race(models, draft.shop.seen.probes)
-    return times["repaired"] <= NEEDED
+def _fastest(
+    found: Sequence[tuple[Draft, list[Step]]], race: Race | None
+) -> tuple[Draft, list[Step]] | None:
+    """The fastest draft if what is left in 8 bits is worth it; the first, if no time is taken."""
+    if race is None or not found:
+        return next(iter(found), None)
+    shop = found[0][0].shop
+    named = {"repaired" if i == 0 else f"repaired {i + 1}": one for i, one in enumerate(found)}
+    models = {name: draft.made.model for name, (draft, _) in named.items()}
+    times = race({FLOAT: shop.model, **models}, shop.seen.probes)
+    best = min(named, key=lambda name: times[name])
+    return named[best] if times[best] <= NEEDED else None
 
 
 def _too_noisy(draft: Draft, least: float) -> str:
