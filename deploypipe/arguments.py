@@ -37,6 +37,7 @@ Corrections = Annotated[
     ),
 ]
 Samples = Annotated[int | None, typer.Option(help="Use only so many samples.")]
+Batch = Annotated[int, typer.Option(help="Samples a call.", min=1)]
 TargetName = Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of one operator.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]

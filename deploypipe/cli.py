@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import sys
 import traceback
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Entry point: errors become one paragraph and an exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
     as_json = "--json" in sys.argv[1:]
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="deploypipe", standalone_mode=False)
@@ -68,6 +70,11 @@ def main() -> None:
     if code == STOPPED:
         _fail("Stopped. Finished stages are kept: run the same command to go on.", code, as_json)
     sys.exit(code or 0)
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    """As any end: processes and folders that were made go with this one."""
+    sys.exit(128 + number)
 
 
 def _usage(error: Any) -> str:
@@ -259,6 +266,7 @@ def validate(
     ] = None,
     metric: Annotated[str | None, typer.Option(help="See: deploypipe list metric")] = None,
     seconds: Annotated[float, typer.Option(help="About how long to measure latency.")] = 40.0,
+    batch: arguments.Batch = 1,
     records: Annotated[
         Path | None, typer.Option(help="Keep both models' answers, sample by sample (.npz).")
     ] = None,
@@ -294,7 +302,7 @@ def validate(
         _shard((reference, candidate), settings, part, options, as_json)
     from deploypipe import verbs
 
-    options |= {"seconds": seconds}
+    options |= {"seconds": seconds, "batch": batch}
     kept = {"records": records, "baseline": baseline}
     found = verbs.validate_models(reference, candidate, settings, limits, options, **kept)
     _judged(found, candidate.name, as_json)
@@ -344,7 +352,7 @@ def bench(
         Path, typer.Argument(metavar="CANDIDATE", help="MODEL.onnx, or FILE.py:FUNCTION")
     ],
     baseline: Annotated[Path | None, typer.Argument(metavar="[BASELINE]")] = None,
-    batch: Annotated[int, typer.Option(help="Samples a call.", min=1)] = 1,
+    batch: arguments.Batch = 1,
     margin: Annotated[str, typer.Option(help="How much slower CANDIDATE may be.")] = "5%",
     seconds: Annotated[
         float | None,

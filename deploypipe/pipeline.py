@@ -190,7 +190,7 @@ def _check_place(out: Path) -> None:
     folder, tar = out / "bundle", out / "bundle.tar"
     ours = {folder: (folder / "manifest.json").is_file(), tar: tar.is_file() and holds_bundle(tar)}
     for there, known in ours.items():
-        if there.exists() and not known:
+        if there.is_symlink() or (there.exists() and not known):
             what = "is there already and no bundle"
             raise UserError(what, where=str(there), then="Give another -o")
 

@@ -17,8 +17,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from deploypipe.data import Split
     from deploypipe.runtime import Feeds, Target
     from deploypipe.validate.accuracy import AccuracyComparison
+    from deploypipe.validate.baseline_store import Baselines
     from deploypipe.validate.experiment import Experiment
     from deploypipe.validate.latency import LatencyComparison
     from deploypipe.validate.records import Records
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 PROPERTY = "deploypipe"
 """Name of the property of a test's report that carries a check; it reaches JUnit XML and xdist."""
+
+_STORE: pytest.StashKey[Baselines] = pytest.StashKey()
 
 
 class UndecidedWarning(UserWarning):
@@ -108,8 +110,8 @@ class Latency:
 
         Both are ONNX files, or ``FILE.py:FUNCTION``, and run in fresh processes; or torch modules or
         other callables, which run in this one.  Without a ``reference`` it is the baseline that was
-        kept for this test, or under the name ``baseline``.  A claim is looked at after ``rounds``
-        processes, twice and four times as many.
+        kept for this file in this test, or under the name ``baseline``.  A claim is looked at after
+        ``rounds`` processes, twice and four times as many.
         """
         from deploypipe.validate.alone import alone
         from deploypipe.validate.baseline_store import machine
@@ -120,7 +122,8 @@ class Latency:
 
         built = _target(target)
         if reference is None:
-            reference = self.claims.baseline(baseline, candidate, environment=machine(built))
+            here = machine(built)
+            reference = self.claims.baseline("latency", baseline, candidate, environment=here)
         if isinstance(reference, _Pending):
             return LatencyClaim(reference, self.claims)
         how: dict[str, Any] = {"feeds": feeds, "batch": batch, "shapes": shapes, "seed": seed}
@@ -197,14 +200,15 @@ class Accuracy:
     ) -> AccuracyClaim:
         """Score both on the same samples of ``data``, a SPEC such as ``npz:FILE``.
 
-        Without a ``reference`` it is the baseline that was kept for this test, or under the name
-        ``baseline``, if that was kept with the same samples.
+        Without a ``reference`` it is the baseline that was kept for this file in this test, or
+        under the name ``baseline``, if that was kept with the same samples.
         """
         from deploypipe.validate import METRICS
         from deploypipe.validate.accuracy import compare_accuracy
 
         scored, split = METRICS.build(metric, "metric"), _samples(data, samples)
-        known = reference or self.claims.baseline(baseline, candidate, data=split.digest)
+        same = split.digest
+        known = reference or self.claims.baseline("accuracy", baseline, candidate, data=same)
         if isinstance(known, _Pending):
             return AccuracyClaim(known, self.claims, scored.unit)
         records = _records(candidate, known, split, target, batch=batch, metric=scored)
@@ -232,7 +236,8 @@ class Accuracy:
         from deploypipe.validate.drift import measure_drift
 
         split = _samples(data, samples)
-        known = reference or self.claims.baseline(baseline, candidate, data=split.digest)
+        same = split.digest
+        known = reference or self.claims.baseline("agreement", baseline, candidate, data=same)
         if isinstance(known, _Pending):
             return AgreementClaim(known, self.claims)
         records = _records(candidate, known, split, target, batch=batch, labelled=False)
@@ -309,6 +314,7 @@ class _Claims:
     """Where claims end: the running test, its report, and the folder beside the tests."""
 
     request: pytest.FixtureRequest
+    claimed: dict[str, Path] = field(default_factory=dict)
 
     def option(self, name: str) -> Any:
         return self.request.config.getoption(f"--deploypipe-{name}")
@@ -317,8 +323,16 @@ class _Claims:
     def folder(self) -> Path:
         return Path(self.option("folder") or self.request.config.rootpath / ".deploypipe")
 
+    @property
+    def store(self) -> Baselines:
+        """The baselines, which know what this run has kept."""
+        from deploypipe.validate.baseline_store import Baselines
+
+        return self.request.config.stash.setdefault(_STORE, Baselines(self.folder))
+
     def baseline(
         self,
+        kind: str,
         name: str | None,
         candidate: object,
         *,
@@ -327,9 +341,11 @@ class _Claims:
     ) -> Path | _Pending:
         """The kept model to compare with, if it is of this machine and these samples."""
         from deploypipe.core.errors import UserError
-        from deploypipe.validate.baseline_store import Baselines, changed
+        from deploypipe.validate.baseline_store import changed, default_name
 
-        store, name = Baselines(self.folder), name or self.request.node.nodeid
+        test, root = self.request.node.nodeid, self.request.config.rootpath
+        name = name or default_name(f"{test}: {kind}", candidate, root, self.claimed)
+        store = self.store
         if self.option("update"):
             if not isinstance(candidate, str | Path):
                 raise UserError(
@@ -337,7 +353,7 @@ class _Claims:
                     where=f"the baseline '{name}'",
                     then="Give a reference beside it, or an ONNX file as the candidate",
                 )
-            store.keep(name, Path(str(candidate)), environment or {}, data)
+            store.keep(name, Path(str(candidate)), environment, data)
             return _Pending(f"{candidate} is now the baseline '{name}'", kept=True)
         found = store.find(name)
         if found is None:
@@ -350,8 +366,10 @@ class _Claims:
 
         ``track`` has an alarm look at the values of earlier runs.
         """
+        from deploypipe.validate.history import remember
+
         node, told = self.request.node, check.to_json()
-        alarm = self._remember(told, track)
+        alarm = remember(self.folder / "history.jsonl", node.nodeid, told, track)
         node.user_properties.append((PROPERTY, json.dumps({**told, "drift": alarm})))
         text = f"{_measured(told)}: {check.why}"
         node.user_properties.append((f"{PROPERTY}.{check.name}", f"{check.outcome} {text}"))
@@ -361,21 +379,6 @@ class _Claims:
             pytest.fail(f"{check.outcome}: {check.name}: {text}", pytrace=False)
         if check.outcome == "UNDECIDED":
             warnings.warn(UndecidedWarning(f"{check.name}: {text}"), stacklevel=3)
-
-    def _remember(self, told: Mapping[str, Any], track: bool) -> str | None:
-        """Add a line to the history; the alarm, if there is one."""
-        from deploypipe.core.files import digest_json
-        from deploypipe.runtime import host
-        from deploypipe.validate.history import append, drift_alarm, past
-
-        file = self.folder / "history.jsonl"
-        same = {"test": self.request.node.nodeid, "name": told["name"], "host": None}
-        same["host"] = digest_json(host())[:12]
-        values = past(file, **same) if track and told["measured"] is not None else []
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        keys = ("outcome", "measured", "low", "high", "limit", "unit", "why")
-        append(file, {"time": now, **same, **{key: told[key] for key in keys}})
-        return drift_alarm(values, told["measured"]) if values else None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -23,6 +23,7 @@ from deploypipe.core import options, shelf
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.data import DataRecipe
+from deploypipe.data.recipe import Seed
 from deploypipe.data.spec import locate
 from deploypipe.runtime import TARGETS
 from deploypipe.stages import STAGES, Stage
@@ -97,7 +98,7 @@ class Recipe(BaseModel):
     steps: list[Annotated[Any, _SpecOf(STAGES)]] = Field(min_length=1)
     target: Annotated[Any, _SpecOf(TARGETS)] = "cpu"
     budget: Budget = Budget()
-    seed: int = 0
+    seed: Seed = 0
     plugins: list[str] = Field(default_factory=list)
 
 
@@ -128,12 +129,16 @@ def _yaml_file(path: Path) -> dict[str, Any]:
         raise UserError("no such recipe", where=str(path), then="Give the path of a YAML file")
     try:
         given = _load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # no text, or a date such as 2020-13-45
+    except _NO_YAML as error:
         reason = " ".join(str(error).split())
         raise UserError(f"not YAML: {reason}", where=str(path)) from error
     if not isinstance(given, dict):
         raise UserError("a recipe is a mapping with name, model, data and steps", where=str(path))
     return given
+
+
+_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What reading YAML raises; ValueError for no text, or a date such as 2020-13-45."""
 
 
 class _Yaml(yaml.SafeLoader):
@@ -165,7 +170,7 @@ def _set(given: dict[str, Any], change: str) -> None:
         raise UserError(f"expected a.b=value, got {change!r}", where="--set")
     try:
         value = _load(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except _NO_YAML as error:
         raise UserError(f"{text!r} is not a YAML value", where=f"--set {path}") from error
     place: Any = given
     *parents, last = path.split(".")

@@ -89,7 +89,7 @@ def merge_records(
         "data": {"splits": split},
         "reference": before.to_json(),
         "candidate": after.to_json(),
-        "accuracy": accuracy.to_json(),
+        "accuracy": {**accuracy.to_json(), "samples_digest": kept.data},
         "drift": drift.to_json(),
         "verdict": verdict.to_json(),
     }

@@ -7,6 +7,7 @@ JSON that says what it did.
 from __future__ import annotations
 
 import importlib
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -224,6 +225,8 @@ def bench_models(
     first one ends its process.  It is looked for after ``rounds`` fresh processes, twice and four
     times as many, for at most about ``seconds``: 10 for a model below 1 ms, more for slower ones.
     """
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UserError(f"a time must be positive and end, got {seconds:g}", where="--seconds")
     target, data = settings.open_target(), settings.open_data()
     samples = data.split("validation") if data else None
     found: dict[str, Json] = {"files": [_subject(file) for file in files]}

@@ -178,7 +178,7 @@ def spares_of(model: ir.Model, flow: Dataflow, dead: np.ndarray, run: Run) -> li
     running the model, not by the analysis.
     """
     readers = _summed(model.graph)
-    names = {value.name for nodes in readers for value in _inputs(nodes)}
+    names = {str(value.name) for nodes in readers for value in _inputs(nodes)}
     probes = model.clone()
     given = {value.name for value in probes.graph.outputs}
     values = {out.name: out for node in probes.graph for out in node.outputs}
@@ -188,7 +188,7 @@ def spares_of(model: ir.Model, flow: Dataflow, dead: np.ndarray, run: Run) -> li
     for nodes in readers:
         inputs = _inputs(nodes)
         classes = flow.classes[flow.cells.ids((inputs[0], 1))]
-        arrays = [[answer[value.name] for answer in answers] for value in inputs]
+        arrays = [[answer[str(value.name)] for answer in answers] for value in inputs]
         seen = [channels_of(one) for one in arrays]
         nonzero, flat = np.any([one[0] for one in seen], 0), np.all([one[1] for one in seen], 0)
         kept = nonzero & (any(map(_is_padded, nodes)) | ~flat) & np.isin(classes, dead)

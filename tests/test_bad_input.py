@@ -48,6 +48,8 @@ RECIPES = [
     ({"stepz": []}, ["unknown option 'stepz'", "did you mean 'steps'?"]),
     ({"name": "a/b"}, ["name"]),
     ({"seed": "one"}, ["seed", "expected int, got 'one'"]),
+    ({"seed": -1}, ["seed", "-1"]),
+    ({"seed": 2**63}, ["seed"]),
     ({"budget": {"spedup": 2}}, ["budget", "did you mean 'speedup'?"]),
     ({"budget": {"speedup": -1}}, ["budget.speedup", "-1"]),
     ({"target": "cpus"}, ["target", "did you mean 'cpu'?"]),

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +36,22 @@ def test_every_command_has_help_and_json(call, name):
     assert "Usage: deploypipe" in said.out
     assert "--json" in said.out
     assert said.err == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without asking it")
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(tiny):
+    (tiny.folder / "temporary").mkdir()
+    words = ["-m", "deploypipe.cli", "bench", str(tiny.model), str(tiny.model), "--seconds", "30"]
+    environment = {**os.environ, "TMPDIR": str(tiny.folder / "temporary")}
+    root = Path(cli.__file__).parents[1]
+    with subprocess.Popen([sys.executable, *words], cwd=root, env=environment) as one:
+        until = time.monotonic() + 60
+        while not list(tiny.folder.glob("temporary/*/*/doing.txt")) and time.monotonic() < until:
+            time.sleep(0.01)
+        one.send_signal(signal.SIGTERM)
+    assert one.returncode == 128 + signal.SIGTERM
+    left = [path.name for path in tiny.folder.glob("temporary/*")]
+    assert [name for name in left if not name.endswith(".lock")] == []
 
 
 def test_no_words_give_help(call):
@@ -62,6 +83,8 @@ def test_no_words_give_help(call):
         (["export", "m.py:f", "-o", "x", "--input", "=3"], "NAME=3,32,32"),
         (["bench", "a.onnx", "--batch", "0"], "'--batch'"),
         (["bench", "a.onnx", "--seconds", "-1"], "'--seconds'"),
+        (["bench", "a.onnx", "--seconds", "inf"], "--seconds: a time must be positive and end"),
+        (["bench", "a.onnx", "--seconds", "nan"], "--seconds: a time must be positive and end"),
         (["bench", "no.onnx", "--threads", "0"], "threads must be at least 1, got 0"),
         (["validate", "a.onnx", "b.onnx", "--budget", "speedup=fast"], "NAME=NUMBER"),
         (["validate", "a.onnx", "b.onnx", "--budget", "spedup=2"], "did you mean 'speedup'?"),

@@ -277,6 +277,17 @@ def test_a_folder_of_the_users_called_bundle_is_left_alone(recipe, call, tmp_pat
     assert names(tmp_path / "out") == ["bundle"]
 
 
+def test_a_link_of_the_users_called_bundle_is_left_alone(tiny, call, tmp_path):
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "manifest.json").write_text("{}")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "bundle").symlink_to(tmp_path / "shelf")
+    ran = call("run", tiny.file, "-o", tmp_path / "out", "--json")
+    assert ran.code == 2
+    assert "bundle: is there already and no bundle" in ran.json["error"]
+    assert names(tmp_path / "shelf") == ["manifest.json"]
+
+
 def test_a_tar_of_the_users_called_bundle_is_left_alone(tiny, call, tmp_path):
     mine = tmp_path / "out" / "bundle.tar"
     mine.parent.mkdir()

@@ -242,7 +242,34 @@ def test_accuracy_has_baselines_too_and_they_know_their_samples(suite, pytester)
     result.stdout.fnmatch_lines(["*the samples have changed since the baseline*"])
 
 
-def test_agreement_has_baselines_too(suite):
+def test_two_models_of_one_test_have_two_baselines(suite, pytester):
+    body = """
+        def test_both(accuracy):
+            for file in ("same.onnx", "broken.onnx"):
+                claim = accuracy.compare(file, data={"npz": {"file": "val.npz"}})
+                claim.within("1.0 points")
+    """
+    suite(body, "--deploypipe-update").assert_outcomes(passed=1)
+    suite(body).assert_outcomes(passed=1)
+    (pytester.path / "same.onnx").write_bytes((pytester.path / "broken.onnx").read_bytes())
+    result = suite(body)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*FAIL: accuracy drop*"])
+
+
+def test_claims_of_two_kinds_on_one_file_each_find_their_baseline(suite):
+    body = """
+        def test_deployable(latency, accuracy):
+            latency.compare("same.onnx", rounds=3).within("900%")
+            accuracy.compare("same.onnx", data={"npz": {"file": "val.npz"}}).within("1.0 points")
+    """
+    suite(body, "--deploypipe-update").assert_outcomes(passed=1)
+    result = suite(body)
+    result.stdout.no_fnmatch_line("*the baseline is from another machine*")
+    result.stdout.fnmatch_lines(["*PASS*accuracy drop*"])
+
+
+def test_agreement_has_baselines_too(suite, pytester):
     body = """
         def test_agreement(accuracy):
             claim = accuracy.agreement({candidate!r}, data={{"npz": {{"file": "val.npz"}}}})
@@ -252,7 +279,8 @@ def test_agreement_has_baselines_too(suite):
     first.assert_outcomes(passed=1, warnings=1)
     first.stdout.fnmatch_lines(["*there is no baseline*keep one with --deploypipe-update*"])
     suite(body.format(candidate="same.onnx"), "--deploypipe-update").assert_outcomes(passed=1)
-    result = suite(body.format(candidate="broken.onnx"))
+    (pytester.path / "same.onnx").write_bytes((pytester.path / "broken.onnx").read_bytes())
+    result = suite(body.format(candidate="same.onnx"))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*FAIL: agreement: 34*%*limit 99%*"])
 

@@ -116,6 +116,7 @@ def test_a_good_recipe_is_read_and_built(read):
         ("name: mine", "name: mine\nbudget: {speedup: fast}", "budget.speedup: expected float"),
         ("name: mine", "name: mine\nname: yours", "not YAML: 'name' is given twice"),
         ("name: mine", "name: [", "not YAML: "),
+        ("name: mine", "name: " + "[" * 3000, "not YAML: "),
         ("name: mine", "name: 2020-13-45", "not YAML: month must be in 1..12"),
         ("epochs: 5", "rate: .nan", "steps[0].train.rate: input should be a finite number"),
         ("name: mine", "name: mine\nplugins: 3", "plugins: expected list, got 3."),

@@ -134,6 +134,18 @@ def test_samples_that_changed_since_the_baseline_leave_it_undecided(tiny, given,
     assert found["verdict"]["checks"][-1]["name"] == "same samples"
 
 
+def test_a_part_of_the_samples_is_no_baseline_for_all_of_them(tiny, given, tmp_path):
+    report, records = tmp_path / "report.json", tmp_path / "records.npz"
+    few = {**QUICK, "samples": 50}
+    found = validate_models(tiny.model, tiny.model, given, {}, few, records=records)
+    report.write_text(json.dumps({"version": 1, "name": "few", **found}, default=str))
+    for baseline in (report, records):
+        again = validate_models(tiny.model, tiny.model, given, {}, few, baseline=baseline)
+        more = validate_models(tiny.model, tiny.model, given, {}, QUICK, baseline=baseline)
+        assert "same samples" not in [check["name"] for check in again["verdict"]["checks"]]
+        assert more["verdict"]["checks"][-1]["name"] == "same samples"
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("none.json", None), ("bad.json", "{}"), ("b.npz", "x")]
 )

@@ -398,6 +398,32 @@ def test_a_candidate_that_crashes_leaves_a_verdict_that_says_so(tiny, given, mon
     render_terminal({"version": 1, "name": "crashed", **found})
 
 
+@pytest.mark.parametrize(("label", "outcome"), [("candidate", "FAIL"), ("reference", "UNDECIDED")])
+def test_a_crash_under_timing_is_judged_and_the_rest_stays(
+    tiny, given, monkeypatch, label, outcome
+):
+    from deploypipe.report import render_terminal
+    from deploypipe.stages import validate
+    from deploypipe.validate.workers import Crash
+
+    def crash(*_, **__):
+        raise Crash(label, "was killed by SIGKILL", "")
+
+    monkeypatch.setattr(validate, "compare_file_latency", crash)
+    found = validate_models(
+        tiny.model, tiny.model, given, {"speedup": 1.5}, {"rounds": 3, "seconds": 1}
+    )
+    checks = {check["name"]: check for check in found["verdict"]["checks"]}
+    assert found["verdict"]["outcome"] == outcome
+    assert checks["not slower"]["outcome"] == checks["speedup"]["outcome"] == outcome
+    assert f"the process of the {label} was killed by SIGKILL" in checks["speedup"]["why"]
+    assert checks["finite outputs"]["outcome"] == "PASS"
+    assert found["accuracy"]["drop_points"] == 0
+    assert found["drift"]["top1_agreement"] == 1
+    assert "latency" not in found
+    render_terminal({"version": 1, "name": "crashed", **found})
+
+
 BUILDS = """
 import os, time
 

@@ -6,7 +6,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from deploypipe.bundle.manifest import LARGEST, NAME, Manifest
 from deploypipe.core.errors import IntegrityError
@@ -74,6 +74,10 @@ def _members(tar: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]:
         if member.name in members:
             raise IntegrityError(f"'{member.name}' is there twice", where=str(path))
         members[member.name] = member
+    for name in members:
+        for above in map(str, PurePosixPath(name).parents):
+            if above in members:
+                raise IntegrityError(f"'{name}' lies below '{above}', a file", where=str(path))
     return members
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,12 @@ from deploypipe.core.errors import UserError
 from deploypipe.data.source import numbered
 
 LABEL = "label"
+
+NPZ_ERRORS = (
+    OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, OverflowError,
+    MemoryError,
+)  # fmt: skip
+"""What a damaged ``.npz`` raises when it is read, a way of packing that is unknown among it."""
 
 
 @dataclass(frozen=True)

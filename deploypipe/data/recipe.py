@@ -18,6 +18,7 @@ from deploypipe.data.source import SOURCES, Source
 from deploypipe.data.spec import Spec, source_of
 
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 SHARED = (
     "calibration and validation are the same samples, which flatters a model that was calibrated "
@@ -46,7 +47,7 @@ class DataRecipe(BaseModel):
     calibration: Spec | None = None
     split: SplitCounts = SplitCounts()
     preprocess: Preprocess = Preprocess()
-    seed: int = 0
+    seed: Seed = 0
     input: str | None = None
 
     @model_validator(mode="before")

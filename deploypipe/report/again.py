@@ -5,9 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from deploypipe.core.files import Json
 from deploypipe.report import words
 from deploypipe.report.schema import Report, StageEntry
 from deploypipe.report.stages import command
+
+_DEFAULTS: dict[str, Json] = {"metric": {"top1": {}}, "batch": 1, "seconds": 40.0}
+"""What the command line takes where it is told nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,21 @@ def _measured(
     if before is None or after is None:
         return []
     there, here = f"{folder}/{before.file}", f"{folder}/{after.file}"
-    data = ["--data", given[2]]
-    told = [
-        Again("accuracy, drift and verdict",
-              _line("deploypipe", "validate", there, here, *data, *_budget(report))),
-        Again("latency alone", _line("deploypipe", "bench", here, there, *data)),
-    ]  # fmt: skip
-    against = next((s for s in steps if str(s.step) == report.layers.against), None)
-    if report.layers.rows and against:
-        pair = f"{folder}/{against.file}", here
-        told.append(Again("layers", _line("deploypipe", "validate", *pair, *data, "--layers")))
+    asked, timed, where = _asked(report), _timed(report), _target(report)
+    told = []
+    if where is not None:
+        where = ["--data", given[2], *where]
+        told.append(
+            Again("latency alone", _line("deploypipe", "bench", here, there, *where, *timed))
+        )
+    if where is not None and asked is not None:
+        how = [*where, *asked]
+        line = _line("deploypipe", "validate", there, here, *how, *timed, *_budget(report))
+        told.insert(0, Again("accuracy, drift and verdict", line))
+        against = next((s for s in steps if str(s.step) == report.layers.against), None)
+        if report.layers.rows and against:
+            pair = f"{folder}/{against.file}", here
+            told.append(Again("layers", _line("deploypipe", "validate", *pair, *how, "--layers")))
     if any("fused" in stage.notes for stage in report.stages):
         told.append(Again("what fused in 8 bits", _line("deploypipe", "doctor", "--model", here)))
     return told
@@ -74,6 +83,52 @@ def _measured(
 def _digest(report: Report, side: str) -> str | None:
     found = report.reference if side == "reference" else report.candidate
     return found.digest if found else None
+
+
+def _options(report: Report) -> dict[str, Json]:
+    """Of the validate step, without those that are as on the command line."""
+    found = next((s.options for s in reversed(report.stages) if s.step == "validate"), {})
+    return {name: value for name, value in found.items() if value != _DEFAULTS.get(name)}
+
+
+def _asked(report: Report) -> list[str] | None:
+    """Which samples, and how they are scored; None where the command line has no word for it."""
+    options = _options(report)
+    metric, samples = _metric(options.get("metric")), options.get("samples")
+    if metric is None or options.get("output") is not None:
+        return None
+    return [*metric, *([] if samples is None else ["--samples", str(samples)])]
+
+
+def _metric(spec: Json) -> list[str] | None:
+    name, options = _named(spec)
+    if name == "python" and set(options) == {"function"}:
+        return ["--metric", f"python:{options['function']}"]
+    if options:
+        return None
+    return ["--metric", name] if name else []
+
+
+def _timed(report: Report) -> list[str]:
+    known = {name: _options(report).get(name) for name in ("batch", "seconds")}
+    return [w for name, v in known.items() if v is not None for w in (f"--{name}", f"{v:g}")]
+
+
+def _target(report: Report) -> list[str] | None:
+    """As :func:`_asked`."""
+    name, options = _named(report.target or report.recipe.get("target"))
+    if set(options) - {"threads"}:
+        return None
+    told = ["--target", name] if name not in ("", "cpu") else []
+    return told + [word for threads in options.values() for word in ("--threads", str(threads))]
+
+
+def _named(spec: Json) -> tuple[str, dict[str, Json]]:
+    """The name and the options of a spec; no name for none."""
+    if isinstance(spec, dict) and len(spec) == 1:
+        ((name, options),) = spec.items()
+        return str(name), dict(options or {})
+    return (spec if isinstance(spec, str) else ""), {}
 
 
 def _budget(report: Report) -> list[str]:

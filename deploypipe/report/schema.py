@@ -125,6 +125,7 @@ class Accuracy(Section):
     A positive drop is a loss, in ``unit``: percentage points, or the metric's own unit.
     ``reference`` and ``candidate`` times ``scale`` are in it as well.
     ``one_sided`` says that ``confidence`` holds for either end of the interval by itself.
+    ``samples_digest`` is that of the ``samples`` that were asked, which may be a part of the split.
     ``proven_margin_points`` is the smallest limit that would pass, ``provable_margin_points`` what
     could be proven of equal models; ``method`` is ``tango`` or ``bca``.
     """
@@ -136,6 +137,7 @@ class Accuracy(Section):
     confidence: float | None = None
     one_sided: bool = True
     samples: int | None = None
+    samples_digest: str | None = None
     reference: float | None = None
     candidate: float | None = None
     drop_points: float | None = None

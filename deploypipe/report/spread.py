@@ -34,10 +34,23 @@ def spread_figure(report: Report) -> Figure | None:
         *_spread_grid(scale), *(_curve(scale, role, values) for role, values in series.items()),
         *_legend(series),
     )  # fmt: skip
-    caption = "Every timed call: the share that took at most so many milliseconds."
+    caption = f"{_calls(report, series)}: the share that took at most so many milliseconds."
     if beyond:
         caption += f" Beyond the axis: {words.counted(beyond, 'slower call')}."
     return Figure("Spread of the calls", caption, svg)
+
+
+def _calls(report: Report, series: dict[str, list[float]]) -> str:
+    """Which calls there are to show: all, or as many as a report keeps."""
+    sides = {"reference": report.reference, "candidate": report.candidate}
+    timed = {role: side.latency_ms.n for role, side in sides.items() if side and side.latency_ms}
+    shown = {role: len(values) for role, values in series.items()}
+    if all(count >= (timed.get(role) or 0) for role, count in shown.items()):
+        return "Every timed call"
+    of = ", ".join(
+        f"{count} of {timed.get(role) or count} of the {role}" for role, count in shown.items()
+    )
+    return f"Timed calls, evenly picked ({of})"
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -28,7 +28,9 @@ def plain(text: object, limit: int = 400) -> str:
 
 
 def _unsafe(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs") or character in _BIDI
+    # The last two are no characters, and XML has none of them.
+    known = unicodedata.category(character) not in ("Cc", "Cs")
+    return not known or character in _BIDI or character in "\ufffe\uffff"
 
 
 def number(value: float | None, digits: int = 3) -> str:

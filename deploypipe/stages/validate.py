@@ -6,6 +6,7 @@ way is timed and scored as well, so that the report can say what each stage was 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ from deploypipe.validate.files import compare_file_latency, opener
 from deploypipe.validate.first_look import crash_check, first_look
 from deploypipe.validate.interleave import Pace
 from deploypipe.validate.judge import NOT_SLOWER, Comparison, Measured, judge
-from deploypipe.validate.latency import LatencyComparison, time_many
+from deploypipe.validate.latency import LatencyComparison, Timing, time_many
 from deploypipe.validate.looks import Looks
 from deploypipe.validate.metrics.top1 import Top1
 from deploypipe.validate.records import Records, record
@@ -63,12 +64,12 @@ class Validate(Stage):
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
     measures: ClassVar[bool] = True
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
             raise ValueError(f"samples must be at least 1, got {self.samples}")
-        if self.batch < 1 or self.rounds < 3 or not self.seconds > 0:
+        if self.batch < 1 or self.rounds < 3 or not 0 < self.seconds < math.inf:
             raise ValueError("batch must be at least 1, rounds at least 3 and seconds positive")
         if self.layers < 0:
             raise ValueError(f"layers must be at least 0 samples, got {self.layers}")
@@ -98,12 +99,12 @@ class Validate(Stage):
         steps = {"reference": desk.reference, **_onnx_steps(source, desk.reference)}
         labels = list(steps)
         split = desk.data.split("validation")
+        asked = self.question.asked(split)
         answers = ask(desk.reference, source, split, self.question, desk)
         rows = self._rows(steps, answers, desk)
         values = {label: self.metric.total(row) for label, row in rows.items()}
         latency = self._compare(desk.reference, source, desk)
         told = drops(answers.pairs, rows, desk.seed)
-        ledger = self._ledger(steps, values, told, latency, desk)
         before, after = (
             _measured(steps[label], label, values[label], latency)
             for label in (labels[0], labels[-1])
@@ -117,22 +118,19 @@ class Validate(Stage):
         assert comparison.accuracy is not None
         assert comparison.drift is not None
         notes = {
-            "ledger": ledger,
+            "ledger": _ledger(steps, values, told, self._times(steps, latency, desk)),
             "reference": before.to_json(),
             "candidate": after.to_json(),
-            "accuracy": comparison.accuracy.to_json(),
-            "latency": latency.to_json(),
+            "accuracy": {**comparison.accuracy.to_json(), "samples_digest": asked.digest},
             "drift": comparison.drift.to_json(),
-            "layers": self._layers(steps, desk),
             "pictures": pictures(split, comparison.drift.worst),
-            **_where_it_ran(source, desk),
-            "environment": {**host(), **latency.candidate.environment},
+            **self._inside(steps, latency, desk),
             "verdict": verdict.to_json(),
             "changes": [],
         }
         path = _pass_through(source.path, desk.out)
         models = {"reference": notes["reference"], "candidate": notes["candidate"]}
-        answers.write(desk.out / RECORDS, self.question.asked(split), models)
+        answers.write(desk.out / RECORDS, asked, models)
         return Artifact.of(Kind.ONNX, path, "validate", source, notes, data_files(path).values())
 
     @property
@@ -172,55 +170,78 @@ class Validate(Stage):
         return {} if found is None else {"against": against, **found.to_json()}
 
     def _crash(self, reference: Artifact, candidate: Artifact, desk: Desk) -> Crash | None:
-        """How the candidate ends a process of its own, before it can end this one."""
+        """How a model ends a process of its own, before it can end this one."""
         if self.seconds < LEAST_SECONDS:
             return None
         split = desk.data.split("validation")
         return first_look(candidate.path, desk.target, split, self.batch, reference.path)
 
-    def _compare(self, reference: Artifact, candidate: Artifact, desk: Desk) -> LatencyComparison:
+    def _compare(
+        self, reference: Artifact, candidate: Artifact, desk: Desk
+    ) -> LatencyComparison | Crash:
         speedup = Budget.model_validate(dict(desk.budget)).speedup
-        return compare_file_latency(
-            reference.path,
-            candidate.path,
-            desk.target,
-            samples=desk.data.split("validation"),
-            batch=self.batch,
-            plan=Plan(Looks.after(self.rounds), seconds=self.seconds),
-            speedups=[NOT_SLOWER, *([speedup] if speedup else [])],
-            seed=desk.seed,
-            progress=desk.progress,
-        )
+        try:
+            return compare_file_latency(
+                reference.path,
+                candidate.path,
+                desk.target,
+                samples=desk.data.split("validation"),
+                batch=self.batch,
+                plan=Plan(Looks.after(self.rounds), seconds=self.seconds),
+                speedups=[NOT_SLOWER, *([speedup] if speedup else [])],
+                seed=desk.seed,
+                progress=desk.progress,
+            )
+        except Crash as crash:
+            desk.progress.say(f"validate: {crash}")
+            return crash
 
-    def _ledger(
-        self,
-        steps: Mapping[str, Artifact],
-        values: Mapping[str, float],
-        drops: Mapping[str, Mapping[str, Json]],
-        latency: LatencyComparison,
-        desk: Desk,
-    ) -> list[Json]:
-        """One row per ONNX artifact, all timed in turns in one run, in batches as ``latency``."""
-        timings = time_many(
+    def _inside(
+        self, steps: Mapping[str, Artifact], latency: LatencyComparison | Crash, desk: Desk
+    ) -> dict[str, Json]:
+        """What more calls of the candidate tell; after a crash, none is made in this process."""
+        if isinstance(latency, Crash):
+            return {"environment": host()}
+        return {
+            "latency": latency.to_json(),
+            "layers": self._layers(steps, desk),
+            **_where_it_ran(list(steps.values())[-1], desk),
+            "environment": {**host(), **latency.candidate.environment},
+        }
+
+    def _times(
+        self, steps: Mapping[str, Artifact], latency: LatencyComparison | Crash, desk: Desk
+    ) -> dict[str, Timing]:
+        """All steps in turns in one run, in batches as ``latency``; nothing after a crash."""
+        if isinstance(latency, Crash):
+            return {}
+        return time_many(
             {label: opener(desk.target, artifact.path) for label, artifact in steps.items()},
             sample_feeds(desk.data.split("validation"), latency.batch or self.batch),
             Pace(max(3, self.rounds - 2), budget_seconds=self.seconds / 2),
             seed=desk.seed,
             progress=desk.progress,
         )
-        return [
-            {
-                **_row(steps[label], label, values[label]),
-                **timings[label].to_json(),
-                "step": timings[label].step_json(),
-                **drops.get(label, {}),
-            }
-            for label in steps
-        ]
+
+
+def _ledger(
+    steps: Mapping[str, Artifact],
+    values: Mapping[str, float],
+    drops: Mapping[str, Mapping[str, Json]],
+    timings: Mapping[str, Timing],
+) -> list[Json]:
+    """One row per ONNX artifact, with its times where there are any."""
+    rows = []
+    for label, artifact in steps.items():
+        timing = timings.get(label)
+        times = {} if timing is None else {**timing.to_json(), "step": timing.step_json()}
+        row = _row(artifact, label, values[label])
+        rows.append({**row, **times, **drops.get(label, {})})
+    return rows
 
 
 def _crashed(source: Artifact, desk: Desk, crash: Crash) -> Artifact:
-    """The candidate with the one thing that is known of it."""
+    """The candidate with the one thing that is known: which model crashed, and how."""
     desk.progress.say(f"validate: {crash}")
     verdict = Verdict((crash_check(crash),))
     notes = {"environment": host(), "verdict": verdict.to_json(), "changes": []}
@@ -270,8 +291,12 @@ def _row(artifact: Artifact, label: str, value: float) -> dict[str, Json]:
     }
 
 
-def _measured(artifact: Artifact, label: str, value: float, latency: LatencyComparison) -> Measured:
-    side = latency.reference if label == "reference" else latency.candidate
+def _measured(
+    artifact: Artifact, label: str, value: float, latency: LatencyComparison | Crash
+) -> Measured:
+    side = None
+    if not isinstance(latency, Crash):
+        side = latency.reference if label == "reference" else latency.candidate
     row = _row(artifact, label, value)
     return Measured(**row, digest=artifact.digest, latency=side)
 

@@ -7,9 +7,10 @@ FOLDER/objects/DIGEST/model.onnx  with its external data; equal models are kept 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,13 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Baselines:
-    """The store in a folder, which may be committed beside the tests."""
+    """The store in a folder, which may be committed beside the tests.
+
+    ``kept`` is what was kept by this one: name -> digest.
+    """
 
     folder: Path
+    kept: dict[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> Baseline | None:
         """The baseline of a name.
@@ -66,12 +71,20 @@ class Baselines:
         return Baseline(name, place / entry["file"], **kept)
 
     def keep(
-        self, name: str, model: Path, environment: Mapping[str, Json], data: str | None = None
+        self,
+        name: str,
+        model: Path,
+        environment: Mapping[str, Json] | None = None,
+        data: str | None = None,
     ) -> Baseline:
         """Copy a model, with its external data, as the baseline of ``name``.
 
+        Where ``environment`` or ``data`` is None, what was kept of it stays: claims on latency and
+        on accuracy that share a name know one of them each.
+
         Raises:
-            UserError: there is no such model, or the folder cannot be written.
+            UserError: there is no such model, the folder cannot be written, or another model was
+                kept under this name since this store was made.
         """
         if not Path(model).is_file():
             raise UserError(
@@ -80,16 +93,21 @@ class Baselines:
                 then="Give the path of an ONNX file; relative ones start where pytest was called",
             )
         with alone():  # test runners side by side keep one after the other
-            digest = self._copy(Path(model))
-            made = datetime.now(UTC).isoformat(timespec="seconds")
-            entry = {"digest": digest, "file": Path(model).name, "environment": dict(environment)}
-            entries = {**self._entries(), name: {**entry, "data": data, "made": made}}
+            entries, digest = self._entries(), self._copy(Path(model))
+            if self.kept.setdefault(name, digest) != digest:
+                self._drop_unnamed(entries)
+                raise _two_models(name, model)
+            before = entries.get(name, {"environment": {}, "data": None})
+            facts: dict[str, Any] = {
+                "environment": before["environment"] if environment is None else dict(environment),
+                "data": before["data"] if data is None else data,
+                "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            entries[name] = {"digest": digest, "file": Path(model).name, **facts}
             text = json.dumps(entries, indent=1, sort_keys=True)
             write_text(self.folder / INDEX, f"{text}\n")
-            self._drop_unnamed({one["digest"] for one in entries.values()})
-        return Baseline(
-            name, self._place(digest) / Path(model).name, digest, environment, data, made
-        )
+            self._drop_unnamed(entries)
+        return Baseline(name, self._place(digest) / Path(model).name, digest, **facts)
 
     def _copy(self, model: Path) -> str:
         with writing(self.folder / OBJECTS / "arriving") as temporary:
@@ -105,9 +123,11 @@ class Baselines:
             arrived.rename(self._place(digest))
         return digest
 
-    def _drop_unnamed(self, named: set[str]) -> None:
+    def _drop_unnamed(self, entries: Mapping[str, Any]) -> None:
+        named = {entry["digest"][:32] for entry in entries.values()}
         for place in (self.folder / OBJECTS).iterdir():
-            if place.name not in {digest[:32] for digest in named}:
+            # What somebody else put here, such as .gitattributes, stays.
+            if re.fullmatch("[0-9a-f]{32}", place.name) and place.name not in named:
                 shutil.rmtree(place)
 
     def _place(self, digest: str) -> Path:
@@ -123,6 +143,36 @@ class Baselines:
             then = "Bring it back, or remove it and keep the baselines again: --deploypipe-update"
             raise IntegrityError(f"it is no JSON: {error}", where=str(file), then=then) from error
         return entries
+
+
+def default_name(claim: str, candidate: object, root: Path, claimed: dict[str, Path]) -> str:
+    """The name for a claim of a test that gives none: one for each file.
+
+    Of a file outside ``root`` only its own name counts, for its folder may be new each time.
+    ``claimed`` are the names that this test has so far, which grow.
+
+    Raises:
+        UserError: a file elsewhere has this name already.
+    """
+    known = isinstance(candidate, str | Path)
+    whole = Path(str(candidate) if known else type(candidate).__name__).absolute()
+    file = whole.relative_to(root) if whole.is_relative_to(root) else Path(whole.name)
+    name = f"{claim} of {file.as_posix()}"
+    if claimed.setdefault(name, whole) != whole:
+        raise UserError(
+            "two models of this test would have the same baseline",
+            where=f"{claimed[name]}, {whole}",
+            then="Name the baseline of each: compare(..., baseline='NAME')",
+        )
+    return name
+
+
+def _two_models(name: str, model: Path) -> UserError:
+    return UserError(
+        "another model has become the baseline of this name in this run",
+        where=f"{model}, the baseline '{name}'",
+        then="Give each model a baseline of its own: compare(..., baseline='NAME')",
+    )
 
 
 def machine(target: Target) -> dict[str, Json]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from deploypipe.validate import Estimator
 from deploypipe.validate.interval import Interval
+from deploypipe.validate.student import t_quantile
 
 RESAMPLES = 10_000
 FEWEST = 2_000
@@ -21,6 +22,12 @@ CHUNK = 2**22
 
 GROUPS = 400
 """The jackknife leaves out one sample at a time, or with more samples one of so many groups."""
+
+TOO_FEW = 10
+"""With fewer samples nothing is known of those that were not drawn: draws repeat what there is."""
+
+FEW = 30
+"""With fewer samples the draws spread too little, and Student's t sets the least width."""
 
 _NORMAL = NormalDist()
 
@@ -45,23 +52,25 @@ def bootstrap(
 
     Efron (1987), Journal of the American Statistical Association 82, 171-185: percentiles that are
     corrected for bias and for acceleration, because plain ones cover too little where the samples
-    are skewed.  Draws are of samples, so that pairs stay together.  From one sample, or around a
-    value that is not finite, the interval is unbounded.  ``width`` is how many values the statistic
-    takes of a sample: of long rows there are fewer draws.
+    are skewed.  Draws are of samples, so that pairs stay together.  Below 30 samples the interval
+    is at least Student's of the jackknife's pseudo-values (Tukey 1958, Annals of Mathematical
+    Statistics 29, 614); below 10, or around a value that is not finite, it is unbounded.  ``width``
+    is how many values the statistic takes of a sample: of long rows there are fewer draws.
     """
     value = float(statistic(np.ones((1, samples)))[0])
     unbounded = Interval(value, -math.inf, math.inf, 2 * confidence - 1)
-    if samples < 2 or not math.isfinite(value):
+    if samples < TOO_FEW or not math.isfinite(value):
         return Bootstrap(unbounded, math.inf)
     count = resamples or max(FEWEST, min(RESAMPLES, DRAWN // (samples * width)))
     drawn = _draw(statistic, samples, count, seed)
     finite = drawn[np.isfinite(drawn)]
     if len(finite) < 0.99 * count:
         return Bootstrap(unbounded, math.inf)
-    bias = _bias(finite, value)
-    skew = _acceleration(statistic, samples)
+    bias, without = _bias(finite, value), _without(statistic, samples)
+    skew = _acceleration(without)
     low, high = (_quantile(finite, p, bias, skew) for p in (1 - confidence, confidence))
-    ends = Interval(value, low, high, 2 * confidence - 1)
+    half = _student_half(without, confidence) if samples < FEW else 0.0
+    ends = Interval(value, min(low, value - half), max(high, value + half), 2 * confidence - 1)
     return Bootstrap(ends, float(finite.std(ddof=1)))
 
 
@@ -90,8 +99,8 @@ def _bias(drawn: np.ndarray, value: float) -> float:
     return _NORMAL.inv_cdf(min(max(below, edge), 1 - edge))
 
 
-def _acceleration(statistic: Estimator, samples: int) -> float:
-    """Skewness of the jackknife over six: how the spread changes with the value."""
+def _without(statistic: Estimator, samples: int) -> np.ndarray:
+    """The jackknife: the statistic without each sample, or each group of samples."""
     groups = min(samples, GROUPS)
     member = np.arange(samples) * groups // samples
     step = max(1, CHUNK // samples)
@@ -99,7 +108,18 @@ def _acceleration(statistic: Estimator, samples: int) -> float:
     for start in range(0, groups, step):
         left_out = np.arange(start, min(start + step, groups))
         parts.append(statistic((member[None, :] != left_out[:, None]).astype(np.float64)))
-    without = np.concatenate(parts)
+    return np.concatenate(parts)
+
+
+def _student_half(without: np.ndarray, confidence: float) -> float:
+    """Half the width of the t interval of the pseudo-values, where no sample stands in a group."""
+    n = len(without)
+    error = float((n - 1) * without.std(ddof=1)) / math.sqrt(n)
+    return t_quantile(confidence, n - 1) * error if math.isfinite(error) else math.inf
+
+
+def _acceleration(without: np.ndarray) -> float:
+    """Skewness of the jackknife over six: how the spread changes with the value."""
     distance = without.mean() - without
     spread = math.sqrt(float((distance**2).sum())) ** 3
     if not math.isfinite(spread) or spread == 0:

@@ -7,6 +7,7 @@ distance from itself is what this host can make of nothing.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ class Plan:
     slot_calls: int = 2
 
     def __post_init__(self) -> None:
-        if self.blocks < 1 or (self.seconds is not None and not self.seconds > 0):
+        if self.blocks < 1 or (self.seconds is not None and not 0 < self.seconds < math.inf):
             raise ValueError(
                 f"blocks and seconds must be positive, got {self.blocks}, {self.seconds}"
             )
@@ -137,6 +138,8 @@ class Experiment:
     def _rounds(self, need: Need, began: int) -> Iterator[None]:
         """Measure what is needed, as far as the time goes."""
         rounds: list[Round] = getattr(self, need.run)
+        if need.run == "again" and not rounds:
+            self.expect(0)  # what waits comes from the first run's process: confirm off another
         self._start(min(need.observations - len(rounds), self._room(need.run, began)))
         while len(rounds) < need.observations and self._room(need.run, began, 0.0) > 0:
             self._measure(need.run)

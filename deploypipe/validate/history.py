@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from deploypipe.core.files import Json, explained_os_errors
+from deploypipe.core.files import Json, digest_json, explained_os_errors
+from deploypipe.runtime import host
 
 WINDOW, SIGMAS, LEAST = 40, 4.0, 10
 """The alarm looks at so many of the last values, and is silent before it has ``LEAST``."""
+
+
+def remember(file: Path, test: str, told: Mapping[str, Json], track: bool) -> str | None:
+    """Add a check of a test; the alarm of its measured value, if there is one.
+
+    ``track`` has an alarm look at the values of earlier runs on this machine.
+    """
+    same = {"test": test, "name": told["name"], "host": digest_json(host())[:12]}
+    values = past(file, **same) if track and told["measured"] is not None else []
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    keys = ("outcome", "measured", "low", "high", "limit", "unit", "why")
+    append(file, {"time": now, **same, **{key: told[key] for key in keys}})
+    return drift_alarm(values, told["measured"]) if values else None
 
 
 def append(file: Path, row: Json) -> None:

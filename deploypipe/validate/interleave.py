@@ -233,12 +233,10 @@ class _Runner:
             began = self.clock()
             model = self.stack.enter_context(self.opener())
             opened = self.clock()
-            first = _prepare(model, self.feeds[0])
-            first()
+            model(self.feeds[0])
             answered = self.clock()
         self.start = Start((opened - began) / 1e6, (answered - opened) / 1e6, growth())
-        runs = [first, *(_prepare(model, feed) for feed in self.feeds[1:])]
-        self._turn = itertools.cycle(runs)
+        self._turn = itertools.cycle([_prepare(model, feed) for feed in self.feeds])
         self.environment = dict(getattr(model, "environment", {}))
 
     def warm_up(self, pace: Pace, sharers: int) -> None:

@@ -14,6 +14,7 @@ from deploypipe.validate.judge_latency import speedup_check as speedup_check
 from deploypipe.validate.latency import LatencyComparison
 from deploypipe.validate.measurement import Measurement
 from deploypipe.validate.verdict import Budget, Check, Outcome, Verdict
+from deploypipe.validate.workers import Crash
 
 NOT_SLOWER = 0.98
 """Least speedup that still counts as "not slower": equal models cannot be proven to reach 1."""
@@ -41,10 +42,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured of the two models together; None where it was not."""
+    """What was measured of the two models together, or a crash on it; None where it was not."""
 
     accuracy: AccuracyComparison | None = None
-    latency: LatencyComparison | None = None
+    latency: LatencyComparison | Crash | None = None
     drift: Drift | None = None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deploypipe.validate.interval import Interval
-from deploypipe.validate.latency import REFERENCE, LatencyComparison, observation
+from deploypipe.validate.latency import CANDIDATE, LatencyComparison, observation
 from deploypipe.validate.looks import Decision, decide, weigh
 from deploypipe.validate.verdict import Check, Outcome
 from deploypipe.validate.workers import Crash
@@ -19,17 +19,25 @@ def speedup_check(
     """Pass if the whole interval of the speedup reaches ``limit``, fail if none of it does.
 
     Where the rounds came with a rule of looks, they are judged look by look, as they were measured.
-    A candidate that crashed fails; a reference that did leaves nothing to compare with.
+    A crash is judged as :func:`blame` says.
     """
     if latency is None:
         why = "latency was not measured"
         return Check(name, None, None, None, limit, "x", Outcome.UNDECIDED, why, "least")
     if isinstance(latency, Crash):
-        outcome = Outcome.UNDECIDED if latency.label in ("", REFERENCE) else Outcome.FAIL
-        return Check(name, None, None, None, limit, "x", outcome, str(latency), "least")
+        return Check(name, None, None, None, limit, "x", blame(latency), str(latency), "least")
     speedup, outcome, why = _answer(latency, limit)
     ends = _finite(speedup.low), _finite(speedup.high)
     return Check(name, speedup.value, *ends, limit, "x", outcome, why, "least")
+
+
+def blame(crash: Crash) -> Outcome:
+    """A candidate that ended its process fails; any other crash leaves nothing to compare with.
+
+    So does a candidate that only never answered: a machine that stood still looks the same.
+    """
+    fails = crash.label == CANDIDATE and not crash.hung
+    return Outcome.FAIL if fails else Outcome.UNDECIDED
 
 
 def _answer(latency: LatencyComparison, limit: float) -> tuple[Interval, Outcome, str]:

@@ -14,6 +14,7 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.progress import Progress
 from deploypipe.runtime import Feeds, host
+from deploypipe.validate.alone import alone
 from deploypipe.validate.interleave import (
     Clock,
     Opener,
@@ -218,12 +219,13 @@ def time_many(
     clock: Clock = time.perf_counter_ns,
 ) -> dict[str, Timing]:
     """Time several models in turns, each against the first and against the one before; arguments
-    as `compare_latency`."""
+    as `compare_latency`.  Nobody else measures here meanwhile."""
     if not openers:
         raise UserError("there is no model to time")
     labels = tuple(openers)
     groups = [Turns(labels)] * pace.blocks
-    done = interleave(openers, feeds, groups, pace, seed=seed, progress=progress, clock=clock)
+    with alone():
+        done = interleave(openers, feeds, groups, pace, seed=seed, progress=progress, clock=clock)
     timings = {labels[0]: Timing(_measurement(done, labels[0]), None)}
     for before, label in pairwise(labels):
         ratio, step = (_ratio(done, label, base, confidence) for base in (labels[0], before))

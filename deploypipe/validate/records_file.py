@@ -6,7 +6,6 @@ A ``.npz`` of plain arrays; no pickle is written or read.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import numpy as np
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json, writing
+from deploypipe.data.arrays import NPZ_ERRORS
 from deploypipe.validate import METRICS, Metric
 from deploypipe.validate.pairs import Moved, Pairs, join, take
 
@@ -97,7 +97,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError("no such file", where=str(path), then=_AGAIN) from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (*NPZ_ERRORS, KeyError, TypeError) as error:
         raise UserError("not a file of records", where=str(path), then=_AGAIN) from error
 
 

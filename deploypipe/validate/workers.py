@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,19 +27,22 @@ from deploypipe.core.files import Json
 from deploypipe.validate.worker import ANSWER, DOING, JOB, LOG, READY, READY_TO_FORK
 
 PATIENCE = 900.0
-"""Seconds after which a process counts as hung."""
+"""Seconds without a turn of a model after which a process counts as hung."""
+
+LOADING = 300.0
+"""Seconds after which a process that is not ready counts as hung."""
 
 MOST_WAITING = 10
 """Processes that wait at a time; each takes about 60 MB."""
 
 
 class Crash(DeploypipeError):  # noqa: N818
-    """A model ended its process, or never answered."""
+    """A model ended its process, or never answered: then it has ``hung``, or is only slow."""
 
     exit_code = 1
 
-    def __init__(self, label: str, how: str, last: str) -> None:
-        self.label, self.how = label, how
+    def __init__(self, label: str, how: str, last: str, hung: bool = False) -> None:
+        self.label, self.how, self.hung = label, how, hung
         told = f"; its last words: {last}" if last else ""
         super().__init__(f"the process of the {label or 'measurement'} {how}{told}")
 
@@ -63,11 +66,17 @@ class Workers:
         for one in self.waiting[needed:]:
             one.end()
         del self.waiting[needed:]
-        started = [_Process(self.target, self.fork) for _ in range(needed - len(self.waiting))]
-        for one in started:
-            one.wait_until_ready()
+        started = list[_Process]()
+        try:
+            started += (_Process(self.target, self.fork) for _ in range(needed - len(self.waiting)))
+            for one in started:
+                one.wait_until_ready()
+        except BaseException:
+            for one in started:
+                one.end()
+            raise
         self.waiting += started
-        if self.fork and not all(one.stays for one in started):
+        if self.fork and not all(one.forks for one in started):
             self.fork = False
             self.expect(count)
 
@@ -83,12 +92,15 @@ class Workers:
         try:
             return one.work({**job, "target": dict(self.target)}, self.patience)
         finally:
-            if one.stays:
+            if one.ready:
                 self.waiting.append(one)
 
 
 class _Process:
-    """A worker that loads, waits, and works: itself, once, or in a fork of it each time."""
+    """A worker that loads, waits, and works: itself, once, or in a fork of it each time.
+
+    It is ``ready`` while it waits; whatever interrupts its work leaves it busy, and of no more use.
+    """
 
     def __init__(self, target: Mapping[str, Any], fork: bool) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="deploypipe-"))
@@ -103,17 +115,22 @@ class _Process:
                 bufsize=0,  # a buffer could hold the line that one waits for
                 env=_environment(fork),
             )
-        self.stays, self._jobs, self._forks = False, 0, list[int]()
-        self._let_go = weakref.finalize(self, _let_go, self.process, self._forks, self.folder)
+        self.ready, self.forks, self._jobs = False, False, 0
+        self._let_go = weakref.finalize(self, _let_go, self.process, self.folder)
 
     def wait_until_ready(self) -> None:
-        told = self._line()
+        try:
+            told = self._line(LOADING)
+        except TimeoutError:
+            how = f"was not ready within {LOADING:g} s"
+            raise self._crash(self.folder, how, hung=True) from None
         if told not in (READY, READY_TO_FORK):
             raise self._crash(self.folder, _how(self.process.wait()))
-        self.stays = told == READY_TO_FORK
+        self.ready, self.forks = True, told == READY_TO_FORK
 
     def work(self, job: Mapping[str, Json], patience: float) -> dict[str, Any]:
         """Do a job, and end unless it was done by a fork."""
+        self.ready = False
         self._jobs += 1
         folder = self.folder / str(self._jobs)
         folder.mkdir()
@@ -124,13 +141,12 @@ class _Process:
                 raise self._crash(folder, how)
             answer: dict[str, Any] = json.loads((folder / ANSWER).read_text())
         except TimeoutError:
-            crash = self._crash(folder, f"did not end within {patience:.0f} s")
-            self.stays = False
-            raise crash from None
+            how = f"gave no answer for {patience:g} s"
+            raise self._crash(folder, how, hung=True) from None
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            if not self.stays:
+            if not self.ready:
                 self.end()
+            shutil.rmtree(folder, ignore_errors=True)
         return answer
 
     def end(self) -> None:
@@ -138,51 +154,68 @@ class _Process:
         self._let_go()
 
     def _ended(self, folder: Path, patience: float) -> int:
-        """The exit code of whoever does the job in ``folder``."""
+        """The exit code of whoever does the job in ``folder``.
+
+        Raises:
+            TimeoutError: no model's turn began for ``patience`` seconds.
+        """
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it is dead, which is told below
             self.process.stdin.write(f"{folder}\n".encode())
             self.process.stdin.flush()
-        if not self.stays:
+        while True:
+            turn = _turn(folder)
+            try:
+                return self._exit_code(patience)
+            except TimeoutError:
+                if _turn(folder) == turn:
+                    raise
+
+    def _exit_code(self, patience: float) -> int:
+        if not self.forks:
             try:
                 return self.process.wait(patience)
             except subprocess.TimeoutExpired:
                 raise TimeoutError from None
-        number = self._line()
-        self._forks[:] = [int(number)] if number else []
         told = self._line(patience)
-        self._forks.clear()
-        if told:
-            return int(told)
-        self.stays = False
-        return self.process.wait()
+        if not told:  # whose turn it was does not matter: this was not the model's process
+            raise self._crash(self.folder, _how(self.process.wait()))
+        self.ready = True
+        return int(told)
 
-    def _line(self, patience: float | None = None) -> str:
+    def _line(self, patience: float) -> str:
         """What the process says next; nothing if it has ended.
 
         Raises:
             TimeoutError: it says nothing for ``patience`` seconds.
         """
         assert self.process.stdout is not None
-        if patience is not None and not select.select([self.process.stdout], [], [], patience)[0]:
+        waits = hasattr(select, "poll")  # Windows waits for sockets only
+        if waits and not select.select([self.process.stdout], [], [], patience)[0]:
             raise TimeoutError
         return self.process.stdout.readline().decode().strip()
 
-    def _crash(self, folder: Path, how: str) -> Crash:
+    def _crash(self, folder: Path, how: str, hung: bool = False) -> Crash:
         at_work = folder / DOING
         label = at_work.read_text().strip() if at_work.is_file() else ""
         logs = [folder / LOG, self.folder / LOG]
         text = "\n".join(log.read_text(errors="replace") for log in logs if log.is_file())
         lines = [line.strip() for line in text.split("\n")]
-        return Crash(label, how, next((line[:300] for line in reversed(lines) if line), ""))
+        last = next((line[:300] for line in reversed(lines) if line), "")
+        return Crash(label, how, last, hung)
 
 
-def _let_go(process: subprocess.Popen[bytes], forks: Sequence[int], folder: Path) -> None:
+def _turn(folder: Path) -> int:
+    """When a model's turn last began, in nanoseconds; 0 before the first."""
+    try:
+        return (folder / DOING).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _let_go(process: subprocess.Popen[bytes], folder: Path) -> None:
     if process.poll() is None:
-        process.kill()
-        for number in forks:  # its last is at work still
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+        process.kill()  # its fork ends with it
     for pipe in (process.stdin, process.stdout):
         if pipe is not None and not pipe.closed:
             pipe.close()

@@ -170,6 +170,14 @@ def test_a_member_larger_than_declared_is_not_unpacked(bundle, tmp_path):
         verify(path)
 
 
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b/c", "a"), ("manifest.json/b",)])
+def test_a_member_below_another_one_is_refused(tmp_path, bundle, names):
+    manifest = tarfile.TarInfo("manifest.json"), (bundle / "manifest.json").read_bytes()
+    members = [(tarfile.TarInfo(name), b"x") for name in names]
+    with pytest.raises(IntegrityError, match="lies below"):
+        verify(_tar_of(tmp_path / "b.tar", manifest, *members))
+
+
 def test_a_member_that_comes_twice_is_refused(tmp_path):
     twice = [(tarfile.TarInfo("run.py"), b"a"), (tarfile.TarInfo("run.py"), b"b")]
     with pytest.raises(IntegrityError, match="'run.py' is there twice"):

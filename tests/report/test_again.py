@@ -43,6 +43,34 @@ def test_every_kind_of_number_has_its_command(filed: dict[str, Any]) -> None:
     ]
 
 
+def test_what_the_recipe_chose_is_chosen_again(filed: dict[str, Any]) -> None:
+    filed["target"] = {"cuda": {"threads": 4}}
+    filed["stages"].append(
+        {"step": "validate", "digest": filed["candidate"]["digest"],
+         "options": {"metric": {"macro-f1": {}}, "samples": 100, "batch": 8, "seconds": 12.5,
+                     "rounds": 7}}
+    )  # fmt: skip
+    told = {one.what: one.command for one in again(read_report(filed))}
+    where = "--target cuda --threads 4"
+    how = f"--data 'my models/net.yaml' {where} --metric macro-f1 --samples 100"
+    timed = "--batch 8 --seconds 12.5"
+    assert told["accuracy, drift and verdict"].endswith(f"{how} {timed} --budget accuracy_drop=1.0")
+    assert told["latency alone"].endswith(f"{where} {timed}")
+    assert told["layers"].endswith(f"{how} --layers")
+
+
+@pytest.mark.parametrize("options", [{"output": "logits"}, {"metric": {"top1": {"classes": 3}}}])
+def test_what_has_no_word_on_the_command_line_is_not_told_wrongly(
+    filed: dict[str, Any], options: dict[str, Any]
+) -> None:
+    filed["stages"].append({"step": "validate", "options": options})
+    told = [one.what for one in again(read_report(filed))]
+    assert "latency alone" in told
+    assert "accuracy, drift and verdict" not in told
+    filed["target"] = {"cuda": {"device": 1}}
+    assert "latency alone" not in [one.what for one in again(read_report(filed))]
+
+
 def test_changes_on_the_command_line_leave_only_what_holds_with_them(
     filed: dict[str, Any],
 ) -> None:

@@ -30,6 +30,12 @@ def test_a_failed_check_is_a_failure_with_its_numbers(failed: dict[str, Any]) ->
     assert suite(failed).get("failures") == "1"
 
 
+@pytest.mark.parametrize("strange", ["\x00", "\ufffe", "\uffff", "\ud800"])
+def test_what_xml_cannot_hold_is_replaced(report: dict[str, Any], strange: str) -> None:
+    report["name"] = f"a{strange}b"
+    assert suite(report).get("name") == "a\N{REPLACEMENT CHARACTER}b"
+
+
 def test_an_undecided_check_is_skipped_with_its_reason(undecided: dict[str, Any]) -> None:
     (skipped,) = suite(undecided).iter("skipped")
     assert "undecided: " in (skipped.get("message") or "")

@@ -13,6 +13,7 @@ from deploypipe.report.layer_bars import layers_figure, worst_layers
 from deploypipe.report.marks import Figure
 from deploypipe.report.pictures import ledger_figures, pareto_figures, sureness_figures
 from deploypipe.report.schema import read_report
+from deploypipe.report.spread import spread_figure
 from deploypipe.report.svg import Scale, tag
 
 
@@ -148,6 +149,22 @@ def test_a_far_tail_is_cut_off_and_counted(report: dict[str, Any]) -> None:
         f for f in sureness_figures(read_report(report)) if f.title == "Spread of the calls"
     ]
     assert re.search(r"Beyond the axis: \d+ slower call", spread.caption)
+
+
+def test_the_spread_says_how_many_of_the_calls_it_has(report: dict[str, Any]) -> None:
+    sides = report["latency"]
+    for side in ("reference", "candidate"):
+        report[side]["latency_ms"]["n"] = len(sides[f"{side}_ms"])
+    figure = spread_figure(read_report(report))
+    assert figure is not None
+    assert figure.caption.startswith("Every timed call: ")
+    report["reference"]["latency_ms"]["n"] = 40_000
+    figure = spread_figure(read_report(report))
+    assert figure is not None
+    count = len(sides["reference_ms"])
+    assert figure.caption.startswith(
+        f"Timed calls, evenly picked ({count} of 40000 of the reference, "
+    )
 
 
 def test_the_reference_is_told_apart_by_shape(report: dict[str, Any]) -> None:

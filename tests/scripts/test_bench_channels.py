@@ -132,9 +132,75 @@ def test_what_is_covered_is_not_what_the_engine_finds_dead():
 
 def test_few_cheap_channels_serve_all_tensors():
     cost = np.array([9.0, 1.0, 1.0, 5.0])
-    assert dead_channels.needed_spares([{0, 1}, {0, 2}, set()], cost) == {0}
-    assert dead_channels.needed_spares([{0, 1}, {2, 3}], cost) == {1, 2}
-    assert dead_channels.dearest_spares([{0, 1}, {0, 3}, {0}], cost) == {0, 3}
+
+    def spares(*counts: tuple[set[int], int]) -> list[dead_channels.Spare]:
+        return [dead_channels.Spare(frozenset(classes), count) for classes, count in counts]
+
+    assert dead_channels.needed_spares(spares(({0, 1}, 1), ({0, 2}, 1)), cost) == {0}
+    assert dead_channels.needed_spares(spares(({0, 1}, 1), ({2, 3}, 1)), cost) == {1, 2}
+    assert dead_channels.needed_spares(spares(({0, 1, 3}, 2), ({3}, 1)), cost) == {1, 3}
+    found = dead_channels.dearest_spares(spares(({0, 1}, 1), ({0, 3}, 1), ({0}, 1)), cost)
+    assert found == {0, 3}
+    assert dead_channels.dearest_spares(spares(({0, 1, 3}, 2)), cost) == {0, 3}
+
+
+def pyramid(levels: int) -> ir.Model:
+    """Levels with biases of their own, and one padded head for all of them."""
+    heads = "\n".join(
+        f"h{k} = Conv(x, w{k}, b{k})\ny{k} = Conv<pads = [1, 1, 1, 1]>(h{k}, v)"
+        for k in range(levels)
+    )
+    outputs = ", ".join(f"float[1, 5, 6, 6] y{k}" for k in range(levels))
+    shapes = {f"w{k}": (8, 3, 1, 1) for k in range(levels)} | {f"b{k}": (8,) for k in range(levels)}
+    return parsed(f"g (float[1, 3, 6, 6] x) => ({outputs}) {{{heads}}}", v=(5, 8, 3, 3), **shapes)
+
+
+@pytest.mark.parametrize(("levels", "stay"), [(1, 1), (2, 2), (3, 3), (5, 4)])
+def test_a_weight_that_levels_share_keeps_one_for_each_until_nothing_goes(levels, stay):
+    model = pyramid(levels)
+    found = killed(model, "constants", 0.5)
+    assert (found.channels, found.spare_channels) == (4, stay)
+    DropDeadChannels().call(model)
+    assert found.weights - dead_channels.count_weights(model) == found.target
+
+
+@pytest.mark.parametrize("mode", channel_table.MODES)
+def test_a_constant_beside_computed_channels_is_killed_with_them(mode):
+    """One weight reads a computed tensor, and what a step before was folded to."""
+    text = """g (float[1, 3, 6, 6] x) => (float[1, 5, 6, 6] y, float[1, 5, 6, 6] z) {
+            a = Conv(x, w1, b1)
+            c = Concat<axis = 1>(x, a)
+            d = Concat<axis = 1>(x, folded)
+            y = Conv<pads = [1, 1, 1, 1]>(c, w2)
+            z = Conv<pads = [1, 1, 1, 1]>(d, w2)
+        }"""
+    shapes = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (5, 11, 3, 3), "folded": (1, 8, 6, 6)}
+    model = parsed(text.replace("a = Conv(", "a = Conv<pads = [1, 1, 1, 1]>("), **shapes)
+    found = killed(model, mode)
+    DropDeadChannels().call(model)
+    assert found.weights - dead_channels.count_weights(model) == found.target > 0
+
+
+def test_a_norm_of_one_channel_is_constant_by_its_shift():
+    """Of a constant alone it gives zero, but for rounding."""
+    text = """g (float[1, 3, 6, 6] x) => (float[1, 5, 6, 6] y) {
+            a = Conv(x, w1, b1)
+            n = InstanceNormalization(a, scale, shift)
+            y = Conv<pads = [1, 1, 1, 1]>(n, w2)
+        }"""
+    shapes = {"w1": (8, 3, 1, 1), "b1": (8,), "scale": (8,), "shift": (8,), "w2": (5, 8, 3, 3)}
+    model = parsed(text, **shapes)
+    found = killed(model, "constants")
+    dead = constant_of(model.graph.initializers["scale"]) == 0
+    assert dead.sum() == 2 and constant_of(model.graph.initializers["shift"])[dead].all()
+    DropDeadChannels().call(model)
+    assert found.weights - dead_channels.count_weights(model) == found.target > 0
+
+
+def test_channels_that_are_multiples_of_each_other_are_not_independent():
+    rows = np.array([[1.0, 2, 3], [-2, -4, -6], [1, 2, 3 + 1e-7], [0, 1, 0]])
+    assert dead_channels.independent(rows[:3]) == 1
+    assert dead_channels.independent(rows) == 2
 
 
 def test_channels_are_told_from_what_was_computed():

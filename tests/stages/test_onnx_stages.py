@@ -179,6 +179,12 @@ def test_more_validation_samples_than_there_are_is_told_before_any_work(net_data
         Validate(samples=41).work(net_data)
 
 
+@pytest.mark.parametrize("seconds", [0.0, float("inf"), float("nan")])
+def test_a_time_that_is_none_or_never_ends_is_refused(seconds):
+    with pytest.raises(ValueError, match="seconds positive"):
+        Validate(seconds=seconds)
+
+
 def test_samples_without_labels_are_told_before_any_work(tmp_path):
     np.savez(tmp_path / "bare.npz", image=np.zeros((9, 3, 8, 8), np.float32))
     data = open_samples(f"npz:{tmp_path / 'bare.npz'}")

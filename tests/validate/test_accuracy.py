@@ -9,6 +9,7 @@ import pytest
 from deploypipe.core.errors import UserError
 from deploypipe.validate import METRICS
 from deploypipe.validate.accuracy import compare_accuracy
+from deploypipe.validate.judge_accuracy import accuracy_check
 from deploypipe.validate.records import record
 
 X = np.array([[3, 1, 2], [1, 2, 3], [2, 3, 1], [3, 2, 1], [1, 3, 2]], np.float32)
@@ -150,15 +151,22 @@ def test_equal_models_drop_nothing_within_an_interval(records):
 
 
 def test_an_error_that_grows_is_a_drop(records):
-    mse = METRICS.build("mean-squared-error")
-    targets = X.copy()
-    good, bad = (records(w, labels=targets, metric=mse) for w in ((1, 1, 1), (1, 1, 2)))
+    mse, x = METRICS.build("mean-squared-error"), np.tile(X, (4, 1))
+    good, bad = (records(w, x=x, labels=x, metric=mse) for w in ((1, 1, 1), (1, 1, 2)))
     told = compare_accuracy(good, bad)
     assert told.drop.value == pytest.approx((bad.scores - good.scores).mean())
     assert 0 < told.drop.low < told.drop.value < told.drop.high
     assert told.flips_to_wrong is None
     assert compare_accuracy(bad, good).drop.value < 0
     assert told.to_json()["higher_is_better"] is False
+
+
+def test_two_samples_decide_nothing(records):
+    mse = METRICS.build("mean-squared-error")
+    pair = [records(w, labels=X, limit=2, metric=mse) for w in ((1, 1, 1), (1, 1, 1.5))]
+    check = accuracy_check(compare_accuracy(*pair), 10.0)
+    assert (check.outcome, check.high) == ("UNDECIDED", None)
+    assert "so few have no interval" in check.why
 
 
 def test_other_samples_are_refused(records):

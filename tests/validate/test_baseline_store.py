@@ -8,7 +8,13 @@ import pytest
 
 from deploypipe.core.errors import IntegrityError, UserError
 from deploypipe.runtime import TARGETS
-from deploypipe.validate.baseline_store import Baseline, Baselines, changed, machine
+from deploypipe.validate.baseline_store import (
+    Baseline,
+    Baselines,
+    changed,
+    default_name,
+    machine,
+)
 
 HERE = {"cpu": "a", "flags": ["avx2"], "target": {"cpu": {"threads": 2}}}
 
@@ -45,11 +51,55 @@ def test_equal_models_are_kept_once_and_unnamed_ones_not_at_all(store, model, sc
     objects = store.folder / "objects"
     assert len(list(objects.iterdir())) == 1
     model.write_bytes(scaled((1, 2, 3)))
-    store.keep("test_a", model, HERE)
+    later = Baselines(store.folder)
+    later.keep("test_a", model, HERE)
     assert len(list(objects.iterdir())) == 2
-    store.keep("test_b", model, HERE)
+    later.keep("test_b", model, HERE)
     assert len(list(objects.iterdir())) == 1
     assert store.find("test_b").digest == store.find("test_a").digest
+
+
+def test_a_name_holds_one_model_a_run(store, model, scaled):
+    kept = store.keep("shared", model, HERE)
+    store.keep("shared", model)
+    model.write_bytes(scaled((1, 2, 3)))
+    with pytest.raises(UserError, match="another model has become the baseline of this name"):
+        store.keep("shared", model, HERE)
+    assert store.find("shared").digest == kept.digest
+    assert len(list((store.folder / "objects").iterdir())) == 1
+
+
+def test_a_claim_of_one_kind_keeps_what_the_other_kind_knows(store, model):
+    store.keep("shared", model, environment=HERE)
+    store.keep("shared", model, data="d" * 64)
+    store.keep("shared", model, environment=HERE)
+    found = store.find("shared")
+    assert (found.environment, found.data) == (HERE, "d" * 64)
+
+
+def test_each_file_has_a_name_of_its_own(tmp_path):
+    files = [tmp_path / "a" / "m.onnx", tmp_path / "b" / "m.onnx", tmp_path.parent / "m.onnx"]
+    claimed = {}
+    names = [default_name("test_a: latency", str(file), tmp_path, claimed) for file in files]
+    assert names == [f"test_a: latency of {file}" for file in ("a/m.onnx", "b/m.onnx", "m.onnx")]
+    assert default_name("test_a: latency", files[1], tmp_path, claimed) == names[1]
+
+
+def test_files_that_only_a_folder_elsewhere_tells_apart_need_names(tmp_path):
+    root, claimed = tmp_path / "root", {}
+    default_name("test_a: latency", tmp_path / "a" / "m.onnx", root, claimed)
+    with pytest.raises(UserError, match="two models of this test would have the same baseline"):
+        default_name("test_a: latency", tmp_path / "b" / "m.onnx", root, claimed)
+    assert default_name("test_a: latency", tmp_path / "a" / "m.onnx", root, {})
+
+
+def test_what_somebody_else_put_beside_the_models_stays(store, model, scaled):
+    store.keep("test_a", model, HERE)
+    (store.folder / "objects" / ".gitattributes").write_text("* -text")
+    model.write_bytes(scaled((1, 2, 3)))
+    Baselines(store.folder).keep("test_a", model, HERE)
+    assert (store.folder / "objects" / ".gitattributes").is_file()
+    assert len(list((store.folder / "objects").iterdir())) == 2
 
 
 def test_external_data_come_along(store, tmp_path):

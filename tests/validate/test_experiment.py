@@ -100,10 +100,10 @@ def test_reference_and_candidate_are_opened_first_in_turns():
     }
 
 
-def test_processes_are_told_ahead_and_let_go_at_the_end():
+def test_processes_are_told_ahead_and_let_go_before_a_failure_is_confirmed_and_at_the_end():
     bench = Bench(1.2)
     bench.experiment(seconds=100).decide(1.05)
-    assert bench.expected == [5, 10, 0]
+    assert bench.expected == [5, 0, 10, 0]
 
 
 def test_the_judge_comes_to_the_same_answer_from_the_record():
@@ -132,7 +132,10 @@ def test_without_a_question_the_first_look_is_measured():
     assert len(bench.experiment(looks=Looks((3,))).comparison().rounds) == 3
 
 
-@pytest.mark.parametrize(("label", "outcome"), [("candidate", "FAIL"), ("reference", "UNDECIDED")])
+@pytest.mark.parametrize(
+    ("label", "outcome"),
+    [("candidate", "FAIL"), ("reference", "UNDECIDED"), ("twin", "UNDECIDED")],
+)
 def test_a_crash_is_judged_by_who_crashed(label, outcome):
     crash = Crash(label, "was killed by SIGSEGV", "oh")
     check = speedup_check(crash, 1.0, "not slower")
@@ -140,12 +143,17 @@ def test_a_crash_is_judged_by_who_crashed(label, outcome):
     assert f"the process of the {label} was killed by SIGSEGV; its last words: oh" in check.why
 
 
+def test_a_candidate_that_never_answered_may_only_be_slow():
+    crash = Crash("candidate", "gave no answer for 900 s", "", hung=True)
+    assert speedup_check(crash, 1.0).outcome == "UNDECIDED"
+
+
 def test_a_limit_of_nothing_is_refused():
     with pytest.raises(UserError, match="must be positive"):
         Bench(1.0).experiment().decide(0.0)
 
 
-@pytest.mark.parametrize("wrong", [{"blocks": 0}, {"seconds": 0}])
+@pytest.mark.parametrize("wrong", [{"blocks": 0}, {"seconds": 0}, {"seconds": float("inf")}])
 def test_a_plan_of_nothing_is_refused(wrong):
     with pytest.raises(ValueError, match="must be positive"):
         Plan(**wrong)

@@ -1,6 +1,8 @@
 """One process that has loaded the runtime, and a fork of it for every job."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploypipe.core.errors import EnvironmentLacks
 from deploypipe.runtime import TARGETS
+from deploypipe.validate import workers as processes
 from deploypipe.validate.fresh import Fresh, fresh_on, fresh_target, saved
 from deploypipe.validate.interleave import Pace, Turns
 from deploypipe.validate.workers import Crash, Workers
@@ -16,7 +20,7 @@ from deploypipe.validate.workers import Crash, Workers
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of threads")
 
 CODE = """
-import os, time
+import os, sys, time
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +40,26 @@ def hangs():
     note(os.getpid())
     return lambda: time.sleep(60)
 
+def hangs_at_once():
+    note(os.getpid(), os.getppid() if "fork" in sys.argv else os.getpid())
+    time.sleep(60)
+
 def prints():
     print("a line for whoever waits")
     return lambda: time.sleep(0.0005)
+
+def kills_its_parent():
+    note(os.getpid())
+    os.kill(os.getppid(), 9)
+    return lambda: time.sleep(60)
+
+def fills_the_disk():
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
+    return lambda: None
+
+def slow():
+    return lambda: time.sleep(0.3)
 
 def reads():
     assert not os.read(0, 1)
@@ -121,12 +142,87 @@ def test_a_crash_is_named_and_takes_no_other_with_it(work, workers):
 
 def test_a_job_that_never_ends_is_ended_with_its_fork(folder, work, workers):
     workers.patience = 1.0
-    with pytest.raises(Crash, match="did not end within 1 s"):
+    with pytest.raises(Crash, match="gave no answer for 1 s"):
         work("hangs")
     ((number,),) = noted(folder)
     assert not workers.waiting
     assert gone(number)
     assert work("notes").median("reference") > 0
+
+
+def test_a_slow_job_that_goes_on_is_waited_for(work, workers):
+    workers.patience = 1.0
+    began = time.monotonic()
+    assert work("slow").median("reference") > 250
+    assert time.monotonic() - began > workers.patience
+
+
+def test_a_fork_ends_with_what_it_came_from_which_is_no_model_s_doing(folder, work, workers):
+    with pytest.raises(Crash, match="process of the measurement was killed by SIGKILL") as caught:
+        work("kills_its_parent")
+    assert caught.value.label == ""
+    ((number,),) = noted(folder)
+    assert gone(number)
+    assert work("notes").median("reference") > 0
+
+
+def test_an_interrupted_job_is_ended_and_the_next_one_gets_its_own_answer(folder, work, workers):
+    def interrupt(*_):
+        raise InterruptedError
+
+    workers.expect(1)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 2.0)
+    try:
+        with pytest.raises(InterruptedError):
+            work("hangs")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    ((number,),) = noted(folder)
+    assert not workers.waiting
+    assert gone(number)
+    assert work("slow").median("reference") > 250
+    assert work("prints").median("reference") < 250
+
+
+ASKS = """
+import sys
+from pathlib import Path
+from deploypipe.runtime import TARGETS
+from deploypipe.validate.fresh import Fresh, fresh_target
+from deploypipe.validate.workers import Workers
+
+workers = Workers(fresh_target(TARGETS.build("cpu")), fork=sys.argv[2] == "fork")
+Fresh({"reference": sys.argv[1]}, workers).signatures()
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "alone"])
+def test_no_process_outlives_whoever_asked(folder, how):
+    words = [sys.executable, "-c", ASKS, f"{folder / 'made.py'}:hangs_at_once", how]
+    root = Path(processes.__file__).parents[2]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(words, cwd=root, env=environment) as asker:
+        until = time.monotonic() + 60
+        while not (folder / "notes.txt").is_file() and time.monotonic() < until:
+            time.sleep(0.01)
+        asker.kill()
+    for number in noted(folder)[0]:
+        assert gone(number)
+
+
+def test_a_full_disk_is_no_model_s_doing(work):
+    with pytest.raises(EnvironmentLacks, match="a measurement cannot keep its files: File too la"):
+        work("fills_the_disk")
+
+
+def test_a_process_that_never_gets_ready_is_ended(folder, workers, monkeypatch):
+    (folder / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setattr(processes, "LOADING", 0.2)
+    with pytest.raises(Crash, match="the process of the measurement was not ready within 0.2 s"):
+        workers.expect(1)
+    assert not workers.waiting
 
 
 @pytest.mark.parametrize("name", ["prints", "reads"])
@@ -161,7 +257,7 @@ def test_with_a_second_thread_every_job_gets_a_process_from_the_start(
     )
     monkeypatch.setenv("PYTHONPATH", str(folder))
     workers.expect(2)
-    assert [one.stays for one in workers.waiting] == [False, False]
+    assert [one.forks for one in workers.waiting] == [False, False]
     assert work("notes").median("reference") > 0
     assert len(workers.waiting) == 1
     assert noted(folder)[0][1] == os.getpid()

@@ -1,12 +1,13 @@
 """Interleaved timing: on a clock that we wind, and on real models."""
 
 import gc
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
 
 from deploypipe.core.errors import UserError
+from deploypipe.validate import latency
 from deploypipe.validate.interleave import Pace, Turns, interleave
 from deploypipe.validate.judge import speedup_check
 from deploypipe.validate.latency import batch_size, compare_latency, time_many
@@ -103,6 +104,43 @@ def test_the_guard_takes_about_a_fifth_of_the_time():
     for block in (block for one in told.rounds for block in one.blocks):
         spent["twin" in block.times] += sum(map(sum, block.times.values()))
     assert 0.1 <= spent[True] / sum(spent.values()) <= 0.25
+
+
+def test_the_first_answer_is_one_call_where_preparing_makes_another():
+    class Checking:
+        """Answers once to check a feed, as a session does."""
+
+        def __init__(self, watch):
+            self.run = watch
+
+        def __call__(self, feed):
+            self.run.now += 1_000_000
+
+        def prepare(self, feed):
+            self(feed)
+            return lambda: self(feed)
+
+    watch = Watch()
+    (one, *_) = interleave(
+        {"a": lambda: nullcontext(Checking(watch)), "b": watch.model("b", 1)},
+        FEEDS * 2, [Turns(("a", "b"))], Pace(rounds=1, blocks=1), clock=watch,
+    )  # fmt: skip
+    assert (one.starts["a"].first_ms, one.starts["b"].first_ms) == (1, 1)
+
+
+def test_several_models_are_timed_while_nobody_else_measures(monkeypatch):
+    seen, watch = [], Watch()
+
+    @contextmanager
+    def alone():
+        seen.append("begins")
+        yield
+        seen.append(len(watch.calls))
+
+    monkeypatch.setattr(latency, "alone", alone)
+    time_many({"a": watch.model("a", 2), "b": watch.model("b", 1)}, FEEDS, QUICK, clock=watch)
+    assert seen == ["begins", len(watch.calls)]
+    assert watch.calls
 
 
 def test_warming_up_is_not_measured():

@@ -43,6 +43,19 @@ def test_a_table_is_read_as_it_was_written(kept, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["part"]
 
 
+def test_a_table_that_is_damaged_anywhere_is_refused_or_read(kept, tmp_path):
+    write_records(tmp_path / "part", kept)
+    whole, rng = (tmp_path / "part").read_bytes(), np.random.default_rng(1)
+    for place in rng.integers(0, len(whole), 200):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << int(rng.integers(8))
+        (tmp_path / "part").write_bytes(bytes(broken))
+        try:
+            read_records(tmp_path / "part")
+        except UserError as error:
+            assert "part" in str(error)
+
+
 def test_no_pickle_is_in_it(kept, tmp_path):
     write_records(tmp_path / "part.npz", kept)
     with np.load(tmp_path / "part.npz", allow_pickle=False) as file:

@@ -81,7 +81,7 @@ class Csv(Source):
         if self.classes is not None:
             return np.array([self._class(v, i) for i, v in enumerate(values)], np.int64)
         try:
-            return np.array([int(value) for value in values], np.int64)
+            return np.array([self._whole(v, i) for i, v in enumerate(values)], np.int64)
         except ValueError:
             return np.array([self._number(v, i) for i, v in enumerate(values)], np.float64)
 
@@ -161,6 +161,15 @@ class Csv(Source):
                 f"unknown class '{value}', {did_you_mean(value, names)}", where=self._ids[row]
             )
         return names.index(value)
+
+    def _whole(self, value: str, row: int) -> int:
+        if not -(2**63) <= (number := int(value)) < 2**63:
+            raise UserError(
+                f"the label '{value}' is larger than 64 bits can hold",
+                where=self._ids[row],
+                then="Name another column as the label, or mend the row",
+            )
+        return number
 
     def _number(self, value: str, row: int) -> float:
         if not _is_number(value):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deploypipe.core.errors import UserError
-from deploypipe.data.arrays import Arrays, checked
+from deploypipe.data.arrays import NPZ_ERRORS, Arrays, checked
 from deploypipe.data.source import Raw, Source
 
 
@@ -52,7 +50,7 @@ class Npz(Source):
                 raise self._unreadable("it holds one array without a name")
             with loaded as archive:
                 return {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except NPZ_ERRORS as error:
             why = "it holds pickled objects" if "allow_pickle" in str(error) else str(error)
             raise self._unreadable(why) from error
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from deploypipe.graph.channels.cells import Axis, Cells, Limit, Tie, cells_on, rank
+from deploypipe.graph.channels.merging import Bundle, bundles
 from deploypipe.graph.channels.quantized import is_dequantized
 from deploypipe.graph.channels.rule import (
     Absorb,
@@ -147,6 +148,11 @@ class Dataflow:
             for rule, sink in found
             if sink.axis in self.cells.first
         ]
+
+    @cached_property
+    def bundles(self) -> list[Bundle]:
+        """The sums by the weight that they share."""
+        return bundles(self.sinks)
 
     def needed(self, gone: np.ndarray, also: np.ndarray) -> np.ndarray:
         """bool [cells]: demand on the activations if the constant cells among ``gone`` are cut.

@@ -25,7 +25,17 @@ from deploypipe.graph.channels.quantized import (
     is_known,
     known_array,
 )
-from deploypipe.graph.channels.rule import LIVE, Absorb, Constants, Kept, Needs, Rule, Sink, Values
+from deploypipe.graph.channels.rule import (
+    LIVE,
+    Absorb,
+    Constants,
+    Kept,
+    Needs,
+    Rule,
+    Sink,
+    Values,
+    integer,
+)
 from deploypipe.graph.constants import add_initializer, constant_of, input_of, is_constant
 
 
@@ -88,7 +98,9 @@ class Linear(Rule):
         if self.is_sink():
             size = axis_size(*self.in_axis) or 0
             pool = np.arange(size) // max(size // self.groups, 1)
-            yield Sink(self.in_axis, self._absorb(), self.nonzero.any(1).reshape(-1), pool)
+            reads = self.nonzero.any(1).reshape(-1)
+            shared = self.weights if len(self.weights.uses()) > 1 else None
+            yield Sink(self.in_axis, self._absorb(), reads, pool, shared)
 
     def values(self, known: Values) -> None:
         given = known.of(*self.in_axis).reshape(self.groups, 1, -1)
@@ -139,8 +151,8 @@ class Linear(Rule):
         new = array.astype(np.float64, "C") if array.itemsize < 4 else array.copy()
         matrix = self.as_matrix(new)
         each = matrix.shape[2]
-        ratios = gone.values[which] / gone.into_values[which]
-        for index, into, ratio in zip(gone.index[which], gone.into[which], ratios, strict=True):
+        triples = zip(gone.index[which], gone.into[which], gone.ratio[which], strict=True)
+        for index, into, ratio in triples:
             group = index // each
             matrix[group, :, into % each] += matrix[group, :, index % each] * new.dtype.type(ratio)
         set_array(self.weights, new.astype(array.dtype))
@@ -187,7 +199,7 @@ class Linear(Rule):
         return total
 
     def _absorb(self) -> Absorb:
-        if len(self.weights.uses()) > 1:
+        if len(self.weights.uses()) > 1 and not self._shares_weights():
             return Absorb.NOT  # another node would see the change
         if is_dequantized(self.weights):
             exact = self.borderless and self.scales == (1.0, 1.0)
@@ -198,6 +210,20 @@ class Linear(Rule):
         if self.bias is not None and self.bias_axis() and len(self.bias.uses()) > 1:
             return Absorb.MERGE
         return Absorb.FOLD if self.borderless and self.scales[1] else Absorb.MERGE
+
+    def _shares_weights(self) -> bool:
+        """Whether all readers of the weights sum with them in this node's way."""
+        uses, graph = self.weights.uses(), self.node.graph
+        alike = (
+            use.idx == 1 and use.node.graph is graph and _way(use.node) == _way(self.node)
+            for use in uses
+        )
+        return (
+            self.groups == 1
+            and is_constant(self.weights)
+            and not self.weights.is_graph_output()
+            and all(alike)
+        )
 
     def _any_input(self, counts: np.ndarray) -> np.ndarray:
         """bool [groups * outputs]: some weight meets an input that counts."""
@@ -218,6 +244,11 @@ class Linear(Rule):
         array = known_array(self.weights)
         assert array is not None  # refusal() saw to it
         return array
+
+
+def _way(node: ir.Node) -> tuple[str, str, int, int]:
+    """Nodes alike in this see the same axes of their weights as inputs and outputs."""
+    return node.domain, node.op_type, integer(node, "group", 1), integer(node, "transB", 0)
 
 
 def set_array(value: ir.Value, array: np.ndarray) -> None:

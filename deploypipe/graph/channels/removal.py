@@ -10,7 +10,7 @@ what keeps a tensor from becoming empty.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,12 +19,16 @@ import onnx_ir as ir
 from deploypipe.graph.channels.cells import Axis, Index, Limit, rank
 from deploypipe.graph.channels.dataflow import Dataflow
 from deploypipe.graph.channels.groups import groups_of
+from deploypipe.graph.channels.merging import (
+    Bundle,
+    absorb_of,
+    find_basis,
+    folded,
+    merged,
+    rounding_of,
+)
 from deploypipe.graph.channels.rule import Absorb, Constants, Kept, Rule
 from deploypipe.graph.constants import constant_of, is_constant
-
-CLOSE = 0.1
-"""A constant is merged into one that is at least this share of the largest of its tensor: the
-weights then grow by less than tenfold, and with them the rounding."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Merge:
     rule: Rule
     axis: Axis
     constants: Constants
+    shared: ir.Value | None = None
+    """The weight that is changed, once for all merges that have it."""
 
 
 @dataclass(frozen=True)
@@ -99,43 +105,60 @@ def plan_removal(flow: Dataflow, round_to: int = 1, frozen: Collection[int] = ()
 
 
 def _merges(plan: _Plan) -> list[Merge]:
-    """For every sink, the constants that go; brings back one to merge into where none stays."""
-    found = []
+    """For every sink, the constants that go; brings back some to merge into where none stay."""
     plan.held[:] = False
-    for rule, sink in plan.flow.sinks:
-        ids = plan.flow.cells.ids(sink.axis)
-        numbers = plan.flow.number[ids]
-        # NaN != 0 too, but what goes and is live is not read.
-        loss = plan.gone[ids] & sink.reads & (np.nan_to_num(numbers) != 0)
-        if not loss.any() or sink.absorb is Absorb.NOT:  # there, what goes meets a zero
-            continue
-        into = np.full(len(ids), -1)
-        if sink.absorb is Absorb.MERGE:
-            for pool in np.unique(sink.pool[loss]):
-                mine = sink.pool == pool
-                into[mine] = _partner(plan, ids, numbers, mine & loss, mine)
-            loss &= plan.gone[ids]
-        index = np.flatnonzero(loss)
-        values = np.where(into[index] < 0, 0.0, numbers[into[index]])
-        constants = Constants(index, numbers[index], into[index], values)
-        found.append(Merge(rule, sink.axis, constants))
+    found = [merge for bundle in plan.flow.bundles for merge in _merges_of(plan, bundle)]
     return [merge for merge in found if len(merge.constants.index)]
 
 
-def _partner(
-    plan: _Plan, ids: np.ndarray, numbers: np.ndarray, loss: np.ndarray, mine: np.ndarray
-) -> int:
-    """The place of the constant that stays and takes the others' part."""
-    size = np.where(mine, np.abs(np.nan_to_num(numbers)), 0.0)
-    enough = CLOSE * size[loss].max()
-    staying = np.flatnonzero((size >= enough) & (size > 0) & ~plan.gone[ids])
-    if not len(staying):
-        chosen = int(np.argmax(np.where(loss, size, 0.0)))
-        plan.revive(int(ids[chosen]))
-        staying = np.array([chosen])
-    best = int(staying[np.argmax(size[staying])])
-    plan.held[ids[best]] = True
-    return best
+def _merges_of(plan: _Plan, bundle: Bundle) -> list[Merge]:
+    ids = np.stack([plan.flow.cells.ids(sink.axis) for _, sink in bundle])
+    numbers = plan.flow.number[ids]
+    # NaN != 0 too, but what goes and is live is not read.
+    loss = plan.gone[ids] & bundle[0][1].reads & (np.nan_to_num(numbers) != 0)
+    absorb = absorb_of(bundle)
+    if not loss.any() or absorb is Absorb.NOT:  # there, what goes meets a zero
+        return []
+    if absorb is Absorb.FOLD:
+        rows = zip(bundle, numbers, loss, strict=True)
+        return [
+            Merge(rule, sink.axis, folded(np.flatnonzero(lost), vector))
+            for (rule, sink), vector, lost in rows
+        ]
+    pool, rounding = bundle[0][1].pool, rounding_of(bundle)
+    pools = [pool == one for one in np.unique(pool[loss.any(0)])]
+    parts = [(mine, _basis(plan, ids, numbers, loss, mine, rounding)) for mine in pools]
+    lost = loss.any(0) & plan.gone[ids[0]]
+    places = [(np.flatnonzero(lost & mine), basis) for mine, basis in parts]
+    return [
+        Merge(rule, sink.axis, merged(numbers, row, places), sink.shared)
+        for row, (rule, sink) in enumerate(bundle)
+    ]
+
+
+def _basis(
+    plan: _Plan,
+    ids: np.ndarray,
+    numbers: np.ndarray,
+    loss: np.ndarray,
+    mine: np.ndarray,
+    rounding: float,
+) -> Index:
+    """The places of the constants that stay and take the others' part.
+
+    ``ids`` int64, ``numbers`` float64 and ``loss`` bool are [readers, size], ``mine`` bool [size].
+    """
+    known = ~np.isnan(numbers).any(0)
+    for place in np.flatnonzero(loss.any(0) & mine & ~known):
+        plan.revive(int(ids[0, place]))  # another reader does not look at it, but would
+    vectors = np.where(known & mine, numbers, 0.0)
+    lost = loss.any(0) & mine & plan.gone[ids[0]]
+    tiny = rounding * np.abs(vectors[:, lost]).max(initial=0.0)
+    basis = find_basis(vectors, lost, ~plan.gone[ids[0]], tiny)
+    for place in basis:
+        plan.revive(int(ids[0, place]))
+        plan.held[ids[:, place]] = True
+    return basis
 
 
 def _even(plan: _Plan, limit: Limit) -> None:
@@ -228,8 +251,10 @@ def changes(flow: Dataflow, removal: Removal) -> list[str]:
         if is_constant(value) and (rank(value) or 0) > 1
     ]
     for merge in removal.merges:
-        count, folded = len(merge.constants.index), merge.constants.into[0] < 0
-        where = "the bias" if folded else "one of them"
+        count = len(np.unique(merge.constants.index))
+        into = np.bincount(merge.constants.index).max()
+        where = "one of them" if into == 1 else f"{into} of them"
+        where = "the bias" if merge.constants.into[0] < 0 else where
         lines.append(f"{merge.axis[0].name}: {count} constant channels into {where}")
     return lines
 
@@ -243,7 +268,7 @@ def remove(flow: Dataflow, removal: Removal) -> None:
         for place in range(len(node.inputs)):
             node.replace_input_with(place, None)
     merges: dict[Rule, list[Merge]] = {}
-    for merge in removal.merges:
+    for merge in _once(removal.merges):
         merges.setdefault(merge.rule, []).append(merge)
     # Backward, since a node may be replaced, and with it the input that its readers know.
     for node, rule in reversed(list(flow.rules.items())):
@@ -256,6 +281,16 @@ def remove(flow: Dataflow, removal: Removal) -> None:
     for node in reversed(dead):
         flow.graph.remove(node)
     _slice(removal, empty)
+
+
+def _once(merges: list[Merge]) -> Iterator[Merge]:
+    """Of the merges in one weight, the first."""
+    seen = set[ir.Value]()
+    for merge in merges:
+        if merge.shared is None or merge.shared not in seen:
+            yield merge
+        if merge.shared is not None:
+            seen.add(merge.shared)
 
 
 def _slice(removal: Removal, empty: set[ir.Value]) -> None:

@@ -69,7 +69,15 @@ class Values(dict[Axis, np.ndarray]):
         return None
 
     def set_joint(self, value: ir.Value, known: Joint) -> None:
-        """Note what is known along several axes; along one it is an ordinary vector."""
+        """Note what is known along several axes; along one it is an ordinary vector.
+
+        Axes of size one carry nothing.
+        """
+        single = tuple(k for k, size in enumerate(known.array.shape) if size == 1)
+        single = single[: len(known.axes) - 1]
+        if single:
+            axes = tuple(axis for k, axis in enumerate(known.axes) if k not in single)
+            known = Joint(axes, known.array.squeeze(single))
         if len(known.axes) > 1:
             self.joint[value] = known
         else:
@@ -120,26 +128,29 @@ class Sink:
     """An axis that a node sums over.
 
     ``reads`` bool [size]: whether its weights look at the cell at all.  ``pool`` int64 [size]: only
-    cells of one pool can be merged (the groups of a grouped convolution).
+    cells of one pool can be merged (the groups of a grouped convolution).  ``shared`` is a weight
+    that several nodes sum with, all in one way.
     """
 
     axis: Axis
     absorb: Absorb
     reads: np.ndarray
     pool: np.ndarray
+    shared: ir.Value | None = None
 
 
 @dataclass(frozen=True)
 class Constants:
     """Constant cells that go from a sink: positions, values, and the one that each is merged into.
 
-    ``into`` is -1 where the bias takes it.
+    Its weights, times ``ratio``, are added to those of ``into``, or ``into`` is -1 where the bias
+    takes it.  A cell that goes into several has a place for each.
     """
 
     index: Index
     values: np.ndarray
     into: Index
-    into_values: np.ndarray
+    ratio: np.ndarray
 
 
 class Rule:

@@ -56,6 +56,14 @@ def test_one_text_column_is_padded_and_cut(made: Callable[..., Source]) -> None:
     assert source.labels() is None
 
 
+def test_a_label_of_twenty_digits_is_named(made: Callable[..., Source]) -> None:
+    source = made("a,1\ncat,12345678901234567890\n", label=1)
+    with pytest.raises(
+        UserError, match=r"a\.csv#000001: the label '12345678901234567890' is larger"
+    ):
+        source.labels()
+
+
 def test_two_text_columns_are_one_sample_with_one_score(made: Callable[..., Source]) -> None:
     source = made("a cat,a dog,5.0\ncat,dog,2.5\n", text=[0, 1], label=2)
     inputs = inputs_of(source, [1, 0])

@@ -32,6 +32,21 @@ def test_the_digest_is_of_the_inputs_not_of_the_label(tmp_path: Path) -> None:
     assert digests[0] == digests[2] != digests[1]
 
 
+def test_an_archive_that_is_damaged_anywhere_is_refused_or_read(tmp_path: Path) -> None:
+    """Every bit of its table of contents, which tells how each array is packed."""
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, x=np.arange(200, dtype=np.float32).reshape(20, 10))
+    whole = file.read_bytes()
+    for bit in range(8 * whole.rindex(b"PK\1\2"), 8 * len(whole)):
+        broken = bytearray(whole)
+        broken[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(bytes(broken))
+        try:
+            source_of(f"npz:{file}").ids()
+        except UserError as error:
+            assert "a.npz" in str(error)
+
+
 def test_float_labels_stay_scores_and_missing_ones_are_none(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=[1, 2], label=[0.5, 1.5])
     np.savez(tmp_path / "b.npz", x=[1, 2])

@@ -116,3 +116,31 @@ def test_a_head_of_one_fused_product_goes_with_its_constants(cut, parts):
     done = cut(FUSED.format(parts=parts), exact=False, w=w, b=b, **more)
     assert done.gone["w"] == {1: list(range(9, 18))}
     assert done.gone["wo"] == {0: [3, 4, 5]}
+
+
+APART = "\n".join(
+    f"{name}1 = Slice(a, at{k}, at{k + 1}, first)\n{name} = Squeeze({name}1, first)"
+    for k, name in enumerate(("q", "k", "v"))
+)
+
+
+def test_a_head_of_a_product_that_is_sliced_and_squeezed_goes_with_its_constants(cut):
+    """Queries, keys and values lie on an axis of their own, as timm has it."""
+    text = FUSED.format(parts=APART).replace("[0, 2, 1, 3]> (a2)", "[2, 0, 3, 1, 4]> (a2)")
+    w, b = ramp(4, 18) / 4, np.zeros(18, np.float32)
+    for start, bias in ((3, [1, 2, 3]), (9, [0.5, 1, -1]), (15, [2, -1, 3])):
+        w[:, start : start + 3], b[start : start + 3] = 0, bias
+    more = {"split": np.array([0, 5, 3, 2, 3]), "merge": np.array([0, 5, 6]), "wo": ramp(6, 2)}
+    more |= {f"at{k}": np.array([k]) for k in range(4)} | {"first": np.array([0])}
+    done = cut(text, exact=False, w=w, b=b, **more)
+    assert done.gone["wo"] == {0: [3, 4, 5]}
+    assert done.array("w").shape == (4, 9)
+
+
+def test_axes_of_size_one_carry_nothing(parse):
+    value = parse("g (float[1,2,3] x) => (float[1,2,3] y) {y = Relu(x)}").graph.outputs[0]
+    known = Values()
+    known.set_joint(value, Joint((0, 2), np.array([[1.0, np.nan, 2]])))
+    np.testing.assert_array_equal(known.of(value, 2), [1, np.nan, 2])
+    known.set_joint(value, Joint((2, 0, 1), np.ones((3, 1, 2))))
+    assert known.joint[value].axes == (2, 1) and known.joint[value].array.shape == (3, 2)

@@ -102,7 +102,8 @@ def test_a_computed_bias_takes_nothing(rule):
 
 
 def constants(index: list[int], values: list[float], into: list[int], others: list[float]):
-    return Constants(np.array(index), np.array(values), np.array(into), np.array(others))
+    ratio = np.array(values) / np.where(np.array(into) < 0, np.inf, others)
+    return Constants(np.array(index), np.array(values), np.array(into), ratio)
 
 
 def test_merging_adds_the_share_of_the_weights(rule):

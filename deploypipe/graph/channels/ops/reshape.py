@@ -159,17 +159,21 @@ def _segments(before: list[Axis], after: list[Axis]) -> list[tuple[list[Axis], l
 
 def _alternatives(before: list[Axis], after: list[Axis]) -> list[Tie]:
     """One tie for every axis that can carry the cells, the outermost first."""
+    if len(before) > 1 and len(after) > 1:
+        return _outermost(before[0], after[0])
     whole = np.arange(_size(before))
     if len(after) == 1:
         return [Tie(a, after[0], index, whole) for a, index in _digits(before, whole)]
-    if len(before) == 1:
-        return [Tie(before[0], a, whole, index) for a, index in _digits(after, whole)]
-    found = []
-    (b, outer), (a, other) = _digits(before, whole)[0], _digits(after, whole)[0]
-    if _size([b]) % _size([a]) == 0 or _size([a]) % _size([b]) == 0:
-        pairs = np.unique(np.stack([outer, other], 1), axis=0)
-        found.append(Tie(b, a, pairs[:, 0], pairs[:, 1]))
-    return found
+    return [Tie(before[0], a, whole, index) for a, index in _digits(after, whole)]
+
+
+def _outermost(before: Axis, after: Axis) -> list[Tie]:
+    """The first axes of both sides, where a cell of one is as many whole cells of the other."""
+    sizes = _size([before]), _size([after])
+    if not all(sizes) or max(sizes) % min(sizes):
+        return []
+    cells = np.arange(max(sizes))
+    return [Tie(before, after, *(cells // (max(sizes) // size) for size in sizes))]
 
 
 def _digits(axes: list[Axis], whole: np.ndarray) -> list[tuple[Axis, np.ndarray]]:
