@@ -84,7 +84,7 @@ def test_no_words_give_help(call):
         (["bench", "a.onnx", "--batch", "0"], "'--batch'"),
         (["bench", "a.onnx", "--seconds", "-1"], "'--seconds'"),
         (["bench", "a.onnx", "--seconds", "inf"], "--seconds: a time must be positive and end"),
-        (["bench", "a.onnx", "--seconds", "nan"], "--seconds: a time must be positive and end"),
+        (["bench", "a.onnx", "--seconds", "nan"], "'--seconds'"),
         (["bench", "no.onnx", "--threads", "0"], "threads must be at least 1, got 0"),
         (["validate", "a.onnx", "b.onnx", "--budget", "speedup=fast"], "NAME=NUMBER"),
         (["validate", "a.onnx", "b.onnx", "--budget", "spedup=2"], "did you mean 'speedup'?"),
