@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from deploypipe.core import options
-from deploypipe.core.errors import UserError, did_you_mean, needs_extra
+from deploypipe.core.errors import EnvironmentLacks, UserError, did_you_mean, needs_extra
 
 if TYPE_CHECKING:  # see options: a process must start fast
     import importlib.metadata
@@ -142,10 +142,17 @@ class Shelf(Generic[T]):
         return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
 
     def schema(self) -> dict[str, Any]:
-        """JSON Schema of a spec: a name, or a name with options."""
+        """JSON Schema of a spec: a name, or a name with options.
+
+        Any options for what needs a package that is not installed: nobody can tell them.
+        """
         variants: list[dict[str, Any]] = [{"enum": self.names()}]
         for name in self.names():
-            body = options.model_of(self.get(name)).model_json_schema()
+            try:
+                body = options.model_of(self.get(name)).model_json_schema()
+                told = self.summary(name)
+            except EnvironmentLacks as lacking:
+                body, told = {"type": "object"}, str(lacking)
             body.pop("title", None)
             properties = {name: {"anyOf": [body, {"type": "null"}]}}
             variants.append(
@@ -154,7 +161,7 @@ class Shelf(Generic[T]):
                     "properties": properties,
                     "required": [name],
                     "additionalProperties": False,
-                    "description": self.summary(name),
+                    "description": told,
                 }
             )
         return {"anyOf": variants}

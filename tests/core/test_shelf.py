@@ -276,3 +276,23 @@ def test_the_schema_names_every_thing_and_refers_to_nothing_outside():
     assert schema["anyOf"][0] == {"enum": deploypipe.stages.STAGES.names()}
     assert len(schema["anyOf"]) == 1 + len(deploypipe.stages.STAGES.names())
     assert "$ref" not in json.dumps(schema)
+
+
+def test_the_schema_is_there_without_the_packages_of_a_thing(monkeypatch):
+    """After an install without extras too; what cannot be loaded takes any options."""
+    from deploypipe.core.shelf import Shelf
+    from deploypipe.graph import PASSES
+
+    name, *others = PASSES.names()
+    true = Shelf.get
+
+    def get(self, wanted, where=""):
+        if wanted == name:
+            raise EnvironmentLacks("it needs 'nothing', which is not installed")
+        return true(self, wanted, where)
+
+    monkeypatch.setattr(Shelf, "get", get)
+    _, first, *rest = PASSES.schema()["anyOf"]
+    assert first["properties"][name]["anyOf"][0] == {"type": "object"}
+    assert "is not installed" in first["description"]
+    assert [next(iter(one["properties"])) for one in rest] == others
