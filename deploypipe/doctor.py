@@ -17,6 +17,7 @@ from deploypipe.core.shelf import EXTRA_OF
 from deploypipe.graph import Outcome
 from deploypipe.graph.channels.proof.sizes import open_feeds
 from deploypipe.graph.files import load, save
+from deploypipe.graph.output import check_output
 from deploypipe.graph.parts import parts_of
 from deploypipe.pipeline import plan
 from deploypipe.quantize.examine import examine_quantized, summary
@@ -56,10 +57,7 @@ def examine_model(file: Path, target: Target, repaired: Path | None = None) -> d
         "findings": [one.to_json() for one in findings],
     }
     if repaired is not None:
-        if repaired.exists() and repaired.samefile(file):
-            raise UserError(
-                "the output is the input", where=str(repaired), then="Give another path"
-            )
+        check_output(repaired, [file], "--repair")
         mended = mend(model)
         checked = _checked(model, mended, target)
         count, left = examine_quantized(mended.model, target)

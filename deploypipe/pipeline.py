@@ -155,7 +155,8 @@ def _run_steps(planned: Plan, cache: Cache, desk: Desk) -> list[Entry]:
         if step.name == "bundle" and not _may_ship(entries):
             desk.progress.say("bundle: not made, because the verdict is not PASS")
             break
-        entry = _step(cache, desk, f"{number:02d}-{step.name}", step.stage, source)
+        place = f"{number + 1}/{len(planned.all_steps)}"
+        entry = _step(cache, desk, f"{number:02d}-{step.name}", place, step.stage, source)
         entries.append(entry)
         if step.name == "reference" or (number == 0 and planned.source.kind is Kind.ONNX):
             # The reference stands beside the road: the next stage reads what it was made from.
@@ -166,14 +167,16 @@ def _run_steps(planned: Plan, cache: Cache, desk: Desk) -> list[Entry]:
     return entries
 
 
-def _step(cache: Cache, desk: Desk, name: str, stage: Stage, source: Artifact | None) -> Entry:
+def _step(
+    cache: Cache, desk: Desk, name: str, place: str, stage: Stage, source: Artifact | None
+) -> Entry:
     source = source or Artifact(Kind.TORCH, Path(), "nothing", digest="")
     key = key_of(stage, source, desk)
     entry = cache.find(name, key, source if source.digest else None)
     if entry is not None:
-        desk.progress.say(f"{name[3:]}: already done ({entry.seconds:.1f} s then)")
+        desk.progress.say(f"[{place}] {name[3:]}: already done ({entry.seconds:.1f} s then)")
         return entry
-    desk.progress.say(f"{name[3:]} ...")
+    desk.progress.say(f"[{place}] {name[3:]} ...")
     entry = cache.make(name, key, stage, source, desk)
     desk.progress.say(f"{name[3:]}: done in {entry.seconds:.1f} s")
     return entry
@@ -185,19 +188,25 @@ def _may_ship(entries: Sequence[Entry]) -> bool:
     return not verdicts or verdicts[-1]["outcome"] == "PASS"
 
 
+_REPORTS = ("report.json", "report.html", "summary.md")
+
+
 def _check_place(out: Path) -> None:
-    """What is the user's own and called bundle or bundle.tar is not ours to replace."""
+    """What is the user's own and called as one of our files is not ours to replace."""
+    then = "Give another -o"
+    for name in () if (out / "stages").is_dir() else _REPORTS:
+        if (out / name).exists():
+            raise UserError("is there already and of no run", where=str(out / name), then=then)
     folder, tar = out / "bundle", out / "bundle.tar"
     ours = {folder: (folder / "manifest.json").is_file(), tar: tar.is_file() and holds_bundle(tar)}
     for there, known in ours.items():
         if there.is_symlink() or (there.exists() and not known):
-            what = "is there already and no bundle"
-            raise UserError(what, where=str(there), then="Give another -o")
+            raise UserError("is there already and no bundle", where=str(there), then=then)
 
 
 def _sweep(out: Path) -> None:
     """Take away what a run that was killed while it wrote its results left beside them."""
-    for name in ("bundle", "bundle.tar", "report.json", "report.html", "summary.md"):
+    for name in ("bundle", "bundle.tar", *_REPORTS):
         for left in out.glob(f".{name}.*"):
             shutil.rmtree(left, ignore_errors=True)
 

@@ -29,6 +29,7 @@ from deploypipe.core.progress import Progress, Silent
 from deploypipe.data import Data, Preprocess, Split, open_data, open_samples
 from deploypipe.graph.evidence import summary, write_evidence
 from deploypipe.graph.files import data_files, load, save
+from deploypipe.graph.output import check_output
 from deploypipe.graph.passes.drop_dead_channels import DropDeadChannels
 from deploypipe.graph.stats import stats
 from deploypipe.pipeline import plan
@@ -289,7 +290,7 @@ def export_model(
         return _export_recipe(Path(source), out, settings)
     torch_source = importlib.import_module("deploypipe.stages._torch_source").TorchSource
     place, _, function = source.rpartition(":")
-    _no_input(out, [Path(place), *([weights] if weights else [])])
+    check_output(out, [Path(place), *([weights] if weights else [])])
     build = f"{Path(place).absolute()}:{function}" if place.endswith(".py") else source
     first = torch_source(build, dict(args or {}), str(weights) if weights else None)
     with tempfile.TemporaryDirectory() as folder:
@@ -299,7 +300,7 @@ def export_model(
 
 
 def _export_recipe(file: Path, out: Path, settings: Settings) -> dict[str, Json]:
-    _no_input(out, [file])
+    check_output(out, [file])
     planned = plan(file)
     if planned.source.kind is not Kind.TORCH:
         raise UserError("the recipe's model is an ONNX file already", where=str(file))
@@ -410,12 +411,7 @@ def _feeds(file: Path, split: Split, target: Target) -> dict[str, np.ndarray]:
 
 
 def _apart(file: Path, out: Path) -> None:
-    _no_input(out, [file, *data_files(file).values()])
-
-
-def _no_input(out: Path, inputs: Sequence[Path]) -> None:
-    if out.resolve() in (path.resolve() for path in inputs):
-        raise UserError("the output is the input", where=str(out), then="Give another path with -o")
+    check_output(out, [file, *data_files(file).values()])
 
 
 def _random_data(shapes: Mapping[str, Sequence[int]] | None, folder: Path) -> Data:

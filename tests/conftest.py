@@ -349,3 +349,14 @@ def net_pruned(net_torch: Any, net_desk: Any, tmp_path_factory: pytest.TempPathF
 
     stage = Prune(amount=0.5, round_to=2)
     return stage.run(net_torch, net_desk(tmp_path_factory.mktemp("pruned") / "artifact"))
+
+
+@pytest.fixture
+def given(tiny):
+    """Settings with samples; the folder of inputs must not change."""
+    from deploypipe.core.files import digest_tree
+    from deploypipe.verbs import Settings
+
+    before = digest_tree(tiny.folder)
+    yield Settings(f"npz:{tiny.samples}", target={"cpu": {"threads": 1}})
+    assert digest_tree(tiny.folder) == before

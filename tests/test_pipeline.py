@@ -299,6 +299,17 @@ def test_a_tar_of_the_users_called_bundle_is_left_alone(tiny, call, tmp_path):
     assert mine.read_text() == "mine"
 
 
+def test_a_report_of_the_users_is_left_alone(tiny, call, tmp_path):
+    mine = tmp_path / "out" / "report.html"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    ran = call("run", tiny.file, "-o", tmp_path / "out", "--json")
+    assert ran.code == 2
+    assert "report.html: is there already and of no run" in ran.json["error"]
+    assert names(tmp_path / "out") == ["report.html"]
+    assert mine.read_text() == "mine"
+
+
 def test_an_older_bundle_in_a_tar_does_not_stay(tiny, call, tmp_path):
     data = f"npz:{tiny.samples}"
     call("pack", tiny.model, "-o", tmp_path / "out" / "bundle.tar", "--data", data)
@@ -352,7 +363,11 @@ def test_a_torch_run_killed_after_training_does_not_train_again(tmp_path, comman
     assert killed.code == -signal.SIGKILL, killed.err
     again = command("run", file, "-o", tmp_path / "a", "--json", LOG=str(log))
     assert again.code == 0, again.err
-    done = [line.partition(":")[0] for line in again.err.splitlines() if "already done" in line]
+    done = [
+        line.partition("] ")[2].partition(":")[0]
+        for line in again.err.splitlines()
+        if "already done" in line
+    ]
     assert done == ["source", "train", "reference", "prune", "export"]
     unkilled = command("run", file, "-o", tmp_path / "b", "--json", LOG=str(log))
     assert timeless(again.json) == timeless(unkilled.json)

@@ -101,8 +101,12 @@ def _name(check: CheckEntry) -> str:
 
 
 def _why(check: CheckEntry) -> str:
-    measured = words.quantity(check.measured, check.unit)
-    return words.plain(check.why) or f"measured {measured}, limit {limit(check)}"
+    """``3.21 points, limit at most 1.00 points; 360 samples, 14 flip to wrong``."""
+    why = words.plain(check.why)
+    if check.measured is None or check.limit is None:
+        return why or "not measured"
+    told = f"{words.quantity(check.measured, check.unit)}, limit {limit(check)}"
+    return f"{told}; {why}" if why else told
 
 
 def limit(check: CheckEntry) -> str:
