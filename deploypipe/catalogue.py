@@ -21,6 +21,10 @@ def catalogue(kind: str | None = None) -> Json:
     for spelling in (kind, kind.removesuffix("s"), kind.removesuffix("es"), _singular(kind)):
         if spelling in known:
             return {spelling: _things(known[spelling])}
+    things = {name: one for one, shelf in known.items() for name in shelf.names()}
+    if kind in things:
+        what = f"'{kind}' is a {things[kind]}, not a shelf"
+        raise UserError(what, where="list", then=f"See: deploypipe list {things[kind]}")
     raise UserError(f"there is no shelf '{kind}', {did_you_mean(kind, known)}", where="list")
 
 
@@ -36,6 +40,6 @@ def _things(shelf: Shelf[object]) -> Json:
 def _thing(shelf: Shelf[object], name: str) -> Json:
     try:
         options = {line.name: f"{line.type} = {line.default}" for line in describe(shelf.get(name))}
-        return {"does": shelf.summary(name), "options": options}
+        return {"does": shelf.summary(name).replace("``", ""), "options": options}
     except EnvironmentLacks as error:
         return {"does": str(error), "options": {}}

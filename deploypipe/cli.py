@@ -68,7 +68,9 @@ def main() -> None:
         traceback.print_exc()
         _fail("That is a bug of deploypipe: please report what stands above.", OUR_BUG, as_json)
     if code == STOPPED:
-        _fail("Stopped. Finished stages are kept: run the same command to go on.", code, as_json)
+        kept = "Finished stages are kept: run the same command to go on."
+        ran = "run" in sys.argv[1:2]
+        _fail(f"Stopped. {kept if ran else 'Nothing was written.'}", code, as_json)
     sys.exit(code or 0)
 
 
@@ -258,7 +260,7 @@ def quantize(
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="REFERENCE.onnx CANDIDATE.onnx")],
+    files: Annotated[list[Path], typer.Argument(metavar="REFERENCE CANDIDATE.onnx")],
     data: Data = None,
     samples: Samples = None,
     budget: Annotated[
@@ -285,18 +287,24 @@ def validate(
     names: Annotated[
         Path | None, typer.Option(help="JSON: tensor of REFERENCE -> of CANDIDATE.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Of a torch REFERENCE, FILE.py:FUNCTION, for --layers.")
+    ] = None,
     target: TargetName = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Accuracy and latency of two files, and the verdict."""
+    """Accuracy and latency of two ONNX files, and the verdict.
+
+    With --layers, REFERENCE may be FILE.py:FUNCTION, which builds a torch module.
+    """
     limits, settings = arguments.budget(budget), _settings(data, samples, target, threads)
     options: dict[str, Any] = {"metric": metric} if metric else {}
     if merge:
         _merged(files, as_json, budget=limits, baseline=baseline, metric=metric)
-    reference, candidate = arguments.two(files, "REFERENCE.onnx CANDIDATE.onnx")
+    reference, candidate = arguments.two(files, "REFERENCE CANDIDATE.onnx")
     if layers:
-        _layers(reference, candidate, settings, names, options, as_json)
+        _layers((reference, candidate), settings, names, weights, options, as_json)
     if shard is not None:
         part = {"shard": arguments.shard(shard), "out": arguments.needed(records, "--records")}
         _shard((reference, candidate), settings, part, options, as_json)
@@ -315,14 +323,14 @@ def _merged(files: list[Path], as_json: bool, **how: Any) -> NoReturn:
 
 
 def _layers(
-    reference: Path, candidate: Path, settings: Any, names: Path | None, how: Any, as_json: bool
+    files: tuple[Path, Path], settings: Any, names: Path | None, weights: Any, how: Any, json: bool
 ) -> NoReturn:
     from deploypipe.layers import compare_layer_files, read_names
     from deploypipe.report.layers import layers_table
 
-    given = None if names is None else read_names(names)
-    found = compare_layer_files(reference, candidate, settings, names=given, options=how)
-    _show(found, as_json, layers_table)
+    given = {"names": None if names is None else read_names(names), "weights": weights}
+    found = compare_layer_files(*files, settings, options=how, **given)
+    _show(found, json, layers_table)
     raise typer.Exit(0)
 
 

@@ -38,6 +38,7 @@ def compare_layer_files(
     settings: Settings,
     *,
     names: Mapping[str, str] | None = None,
+    weights: Path | None = None,
     restore: bool = True,
     options: Mapping[str, Json] | None = None,
 ) -> Json:
@@ -47,8 +48,9 @@ def compare_layer_files(
     name are compared.  On the first samples, or on random inputs without data; the restoring
     layers are looked for by the metric on labelled samples, else by the error of the outputs.
 
-    The reference may be ``FILE.py:FUNCTION``, which builds a torch module with its weights: its
-    submodules are compared with what torch's exporter noted that they became.
+    The reference may be ``FILE.py:FUNCTION``, which builds a torch module, with ``weights`` of its
+    own or from a file: its submodules are compared with what torch's exporter noted that they
+    became.
     """
     target, data = settings.open_target(), settings.open_data()
     second = load(onnx_artifact(candidate).path)
@@ -57,7 +59,7 @@ def compare_layer_files(
     batch = len(next(iter(feeds[0].values())))
     there: Inside
     if first is None:
-        there, names = _inside_torch(str(reference), second, names)
+        there, names = _inside_torch(str(reference), weights, second, names)
     else:
         there = OnnxInside(first, target, batch)
     compared = compare_layers(there, OnnxInside(second, target, batch), feeds, names)
@@ -72,15 +74,17 @@ def compare_layer_files(
 
 
 def _inside_torch(
-    name: str, exported: ir.Model, names: Mapping[str, str] | None
+    name: str, weights: Path | None, exported: ir.Model, names: Mapping[str, str] | None
 ) -> tuple[Inside, Mapping[str, str]]:
     """The module that a function builds, and which tensor of its export each submodule gives."""
     if importlib.util.find_spec("torch") is None:
         raise needs_extra(name, "torch", "torch")
     inside: Any = importlib.import_module("deploypipe.export.torch_inside")
-    builder: Any = importlib.import_module("deploypipe.compress.torch_model").Builder
+    torch_model: Any = importlib.import_module("deploypipe.compress.torch_model")
     place, _, function = name.rpartition(":")
-    module = builder(f"{Path(place).absolute()}:{function}").build("REFERENCE")
+    module = torch_model.Builder(f"{Path(place).absolute()}:{function}").build("REFERENCE")
+    if weights is not None:
+        torch_model.load_weights(module, weights, "--weights")
     names = names or dict(inside.module_names(module, exported))
     if not names:
         raise UserError(

@@ -51,11 +51,13 @@ def test_the_command_line_shows_layers(tiny, quantized, call, tmp_path):
     said = call(*words)
     assert said.code == 0
     assert "SQNR" in said.out
+    assert "6 of the 6 tensors of the reference compared" in said.out
     assert "dB" in said.out
     names = tmp_path / "names.json"
     names.write_text('{"a": "a"}')
     rows = call(*words, "--names", names, "--json").json["layers"]["rows"]
     assert [row["name"] for row in rows] == ["a"]
+    assert "So few say little of the rest" in call(*words, "--names", names).out
 
 
 @pytest.mark.parametrize("text", ["[]", '{"a": 1}', "{"])
@@ -96,6 +98,34 @@ def test_a_torch_module_is_compared_with_its_export(call, tmp_path):
     assert "First cliff: 2 (Gemm)" in said.out
     with pytest.raises(UserError, match="net.py has no function 'nett', did you mean 'net'"):
         compare_layer_files(f"{place}:nett", out, Settings(target=CPU))
+
+
+def test_weights_of_a_torch_module_come_from_a_file(call, tmp_path):
+    torch = pytest.importorskip("torch")
+    (tmp_path / "net.py").write_text(TORCH)
+    place, out, weights = tmp_path / "net.py", tmp_path / "net.onnx", tmp_path / "w.pt"
+    export_model(f"{place}:other", out, Settings(target=CPU), shapes={"x": [6]})
+    namespace = {}
+    exec(TORCH, namespace)
+    torch.save(namespace["other"]().state_dict(), weights)
+    words = ["validate", f"{place}:net", out, "--layers"]
+    assert "First cliff: 2 (Gemm)" in call(*words).out
+    assert "No layer loses" in call(*words, "--weights", weights).out
+    assert "--weights: no such checkpoint" in call(*words, "--weights", tmp_path / "x.pt").err
+
+
+def test_samples_that_a_torch_module_cannot_take_are_told(call, tiny, tmp_path):
+    pytest.importorskip("torch")
+    (tmp_path / "net.py").write_text(TORCH)
+    names = tmp_path / "names.json"
+    names.write_text('{"0": "a"}')
+    words = ["validate", f"{tmp_path / 'net.py'}:net", tiny.model]
+    said = call(*words, "--layers", "--names", names)
+    assert said.code == 2
+    assert "REFERENCE: the module cannot take the samples (x float32" in said.err
+    said = call(*words, "--data", f"npz:{tiny.samples}")
+    assert said.code == 2
+    assert "no such model file. Export it first: deploypipe export" in said.err
 
 
 def test_a_file_without_the_exporter_s_notes_needs_a_map_of_names(tiny, tmp_path):

@@ -58,10 +58,15 @@ def one_paragraph() -> Iterator[None]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?`` for a close match, else the list of what is known."""
+    """Return ``did you mean 'x'?`` for a close match, else the list of what is known.
+
+    Three letters are no word to guess from: ``gpu`` is not ``cpu`` mistyped.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(word.replace("_", "-"), names, n=1, cutoff=0.6)
-    close = close or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    close = (
+        [] if len(word) < 4 else close or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    )
     if close:
         return f"did you mean '{close[0]}'?"
     return f"known: {', '.join(names)}" if names else "nothing is known here"

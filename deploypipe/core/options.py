@@ -7,12 +7,15 @@ what came.  The same models give the JSON Schema.
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import functools
 import inspect
 import json
+import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploypipe.core.errors import UserError, did_you_mean
@@ -38,6 +41,8 @@ _EXPECTED = {
     "model_type": "mapping",
     "path_type": "path",
 }
+
+_WORDS = {str: "text", Path: "path", float: "number"}
 
 
 NAMES: dict[type, str] = {}
@@ -210,6 +215,14 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def value_of(text: str) -> Any:
+    """A value as it stands on the command line: JSON, or else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 @dataclasses.dataclass(frozen=True)
 class OptionLine:
     """One option as a person reads it."""
@@ -223,10 +236,40 @@ def describe(cls: type) -> list[OptionLine]:
     """The options of a class, for ``deploypipe list`` and ``plan``."""
     lines = []
     for name, field in model_of(cls).model_fields.items():
-        kind = field.annotation
-        text = getattr(kind, "__name__", str(kind)) if not typing.get_args(kind) else str(kind)
+        kind = typing.Annotated[(field.annotation, *field.metadata, "")]
         default = "required"
         if not field.is_required():
-            default = json.dumps(_plain(field.get_default(call_default_factory=True)))
-        lines.append(OptionLine(name, text.replace("typing.", ""), default))
+            default = in_words(_plain(field.get_default(call_default_factory=True)))
+        lines.append(OptionLine(name, _type_words(kind), default))
     return lines
+
+
+def _type_words(kind: Any) -> str:
+    """``int``, ``list of pass``, ``fast | exact``, ``path | null``; a spec is called by its shelf."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        shelves = [one.shelf.kind for one in kind.__metadata__ if hasattr(one, "shelf")]
+        return str(shelves[0]) if shelves else _type_words(kind.__origin__)
+    if origin is typing.Literal:
+        return " | ".join(map(str, inner))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(_type_words, inner))
+    if origin in (tuple, list, collections.abc.Sequence):
+        known = [one for one in inner if one is not ...]
+        same = len(set(known)) == 1
+        return f"list of {_type_words(known[0])}" if same else "list"
+    if origin is not None or kind in (dict, Any):
+        return {dict: "mapping", collections.abc.Mapping: "mapping"}.get(origin or kind, "any")
+    return "null" if kind is type(None) else str(_WORDS.get(kind, getattr(kind, "__name__", kind)))
+
+
+def in_words(value: Any) -> str:
+    """A plain value as short text: a spec as ``percentile(share=99.9)``, a list with commas."""
+    if isinstance(value, Mapping):
+        if len(value) == 1 and isinstance(given := next(iter(value.values())), Mapping):
+            inside = ", ".join(f"{key}={in_words(one)}" for key, one in given.items())
+            return f"{next(iter(value))}({inside})" if inside else str(next(iter(value)))
+        return "{" + ", ".join(f"{key}: {in_words(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(in_words, value)) + "]"
+    return value if isinstance(value, str) and value else json.dumps(value)

@@ -11,6 +11,8 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
+from deploypipe.core.errors import UserError
+
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -47,8 +49,7 @@ class TorchInside:
 
         def look(feeds: Arrays) -> Arrays:
             found.clear()
-            with torch.no_grad():
-                self.module(*(torch.from_numpy(np.ascontiguousarray(a)) for a in feeds.values()))
+            _run(self.module, feeds)
             return {name: found.get(name, _NOTHING) for name in names}
 
         with ExitStack() as hooks:
@@ -56,6 +57,21 @@ class TorchInside:
                 handle = modules[name].register_forward_hook(_keeping(found, name))
                 hooks.callback(handle.remove)
             yield look
+
+
+def _run(module: torch.nn.Module, feeds: Arrays) -> None:
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in feeds.values()]
+    try:
+        with torch.no_grad():
+            module(*tensors)
+    except Exception as error:  # whatever the user's forward() raises
+        shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in feeds.items())
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"the module cannot take the samples ({shapes}): {type(error).__name__}: {reason}",
+            where="REFERENCE",
+            then="Give the samples that the candidate was exported for",
+        ) from error
 
 
 _NOTHING = np.zeros(0, np.int64)

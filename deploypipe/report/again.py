@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass
 
@@ -102,11 +103,11 @@ def _asked(report: Report) -> list[str] | None:
 
 def _metric(spec: Json) -> list[str] | None:
     name, options = _named(spec)
-    if name == "python" and set(options) == {"function"}:
-        return ["--metric", f"python:{options['function']}"]
-    if options:
-        return None
-    return ["--metric", name] if name else []
+    parts = [str(options["function"])] if "function" in options else []
+    parts += [f"{key}={json.dumps(v)}" for key, v in options.items() if key != "function"]
+    if any("," in part for part in parts):
+        return None  # a comma ends an option
+    return ["--metric", ":".join([name, *([",".join(parts)] if parts else [])])] if name else []
 
 
 def _timed(report: Report) -> list[str]:

@@ -13,6 +13,9 @@ from deploypipe.report.words import NOTHING, decibel, number, plain
 
 SHOWN = 30
 
+FEW = 0.25
+"""Share of the tensors below which a comparison says little."""
+
 
 def layers_table(found: Mapping[str, Json]) -> RenderableType:
     """The worst layers by SQNR, and one line for each finding."""
@@ -23,10 +26,19 @@ def layers_table(found: Mapping[str, Json]) -> RenderableType:
     for row in rows[:SHOWN]:
         cells = (plain(row["name"], 60), row["op"], _sqnr(row), decibel(row["drop_db"]))
         table.add_row(*map(Text, (*cells, _value(row["max_abs_error"]))))
-    lines = [f"{len(rows)} layers compared, the worst first"] if len(rows) > SHOWN else []
-    lines += [_cliff(found["layers"])]
+    lines = [*_coverage(found["layers"]), _cliff(found["layers"])]
     lines += [_restored(found["restore"])] if "restore" in found else []
     return Group(table, *map(Text, lines))
+
+
+def _coverage(layers: Mapping[str, Json]) -> list[str]:
+    """How many tensors were compared, and that it says little where they are few."""
+    count, of = len(layers["rows"]), layers["of"]
+    told = f"{count} of the {of} tensors of the reference compared, by name; the worst first."
+    if count >= FEW * of:
+        return [told]
+    then = "Compare with the file that the candidate was made from, or give --names FILE.json."
+    return [told, f"So few say little of the rest. {then}"]
 
 
 def _sqnr(row: Mapping[str, Json]) -> str:

@@ -170,11 +170,13 @@ class LayerRow(Section):
 class Layers(Section):
     """The candidate's layers against those of the step ``against``, by SQNR, the worst first.
 
-    ``cliff`` is the first layer, in the order of computing, that loses ``cliff_db`` or more.
+    ``cliff`` is the first layer, in the order of computing, that loses ``cliff_db`` or more.  The
+    step has ``of`` tensors; those whose names the candidate lacks are not compared.
     """
 
     against: str | None = None
     samples: int | None = None
+    of: int | None = None
     rows: list[LayerRow] = Field(default_factory=list)
     cliff: LayerRow | None = None
     cliff_db: float | None = None

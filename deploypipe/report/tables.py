@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploypipe.core.files import Json
+from deploypipe.core.options import in_words
 from deploypipe.report.words import counted, plain, size
 
 _MOST = 12  # lines of a list that a terminal shows
@@ -73,7 +74,7 @@ def plan_table(found: Mapping[str, Json]) -> RenderableType:
 
 
 def _short(value: Json) -> str:
-    text = json.dumps(value).replace('"', "")
+    text = in_words(value)
     return text if len(text) < 60 else text[:57] + "..."
 
 

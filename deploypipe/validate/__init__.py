@@ -86,19 +86,28 @@ def one_by_one(function: Callable[[np.ndarray], float]) -> Estimator:
 
 
 class MetricShelf(Shelf[Metric]):
-    """Metrics may be written ``name:argument`` too: ``python:FILE.py:FUNCTION``."""
+    """Metrics may be written in one text too: ``python:FILE.py:FUNCTION,whole=true``."""
 
     def split(self, spec: object, where: str = "") -> tuple[str, Mapping[str, Any]]:
         if not isinstance(spec, str) or ":" not in spec:
             return super().split(spec, where)
         name, _, argument = spec.partition(":")
-        first = next(iter(options.model_of(self.get(name, where)).model_fields), None)
-        if first is None:
+        known = list(options.model_of(self.get(name, where)).model_fields)
+        if not known:
             raise UserError(f"'{name}' takes no argument, got '{argument}'", where=where or None)
-        return name, {first: argument}
+        given: dict[str, Any] = {}
+        for place, part in enumerate(argument.split(",")):
+            option, equals, value = part.partition("=")
+            if place == 0 and option not in known:
+                given[known[0]] = part
+            elif equals:
+                given[option.strip()] = options.value_of(value.strip())
+            else:
+                raise UserError(f"expected OPTION=VALUE, got '{part}'", where=where or None)
+        return name, given
 
     def schema(self) -> dict[str, Any]:
-        """JSON Schema of a spec: a name, ``name:argument``, or a name with options."""
+        """JSON Schema of a spec: a name, ``name:argument,option=value``, or one with options."""
         bare = {
             "type": "string",
             "pattern": "^python:.+:.+$",

@@ -45,10 +45,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerComparison:
-    """All layers in the order of the candidate's computing, over ``samples`` samples."""
+    """All layers in the order of the candidate's computing, over ``samples`` samples.
+
+    ``of`` is how many tensors the reference has: those without a counterpart are not compared.
+    """
 
     layers: tuple[Layer, ...]
     samples: int
+    of: int
 
     @property
     def worst(self) -> tuple[Layer, ...]:
@@ -67,6 +71,7 @@ class LayerComparison:
         cliff = self.cliff
         return {
             "samples": self.samples,
+            "of": self.of,
             "rows": [{**one.to_json(), "place": places[one.candidate]} for one in self.worst],
             "cliff": None if cliff is None else cliff.to_json(),
             "cliff_db": CLIFF_DB,
@@ -94,7 +99,8 @@ def compare_layers(
     for part in chunks(paired, chunk_bytes):
         rows += _measured(reference, candidate, part, counterpart, batches)
     samples = sum(len(next(iter(feeds.values()))) for feeds in batches)
-    return LayerComparison(tuple(_with_drops(rows, candidate)), samples)
+    compared = tuple(_with_drops(rows, candidate))
+    return LayerComparison(compared, samples, len(reference.tensors))
 
 
 def _counterparts(

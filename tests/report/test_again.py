@@ -59,7 +59,26 @@ def test_what_the_recipe_chose_is_chosen_again(filed: dict[str, Any]) -> None:
     assert told["layers"].endswith(f"{how} --layers")
 
 
-@pytest.mark.parametrize("options", [{"output": "logits"}, {"metric": {"top1": {"classes": 3}}}])
+@pytest.mark.parametrize(
+    ("metric", "word"),
+    [
+        ({"mean-average-precision": {"iou": 0.75}}, "mean-average-precision:iou=0.75"),
+        ({"python": {"function": "own.py:f", "whole": True}}, "python:own.py:f,whole=true"),
+    ],
+)
+def test_a_metric_with_options_is_one_word(filed: dict[str, Any], metric: Any, word: str) -> None:
+    from deploypipe.validate import METRICS
+
+    filed["stages"].append({"step": "validate", "options": {"metric": metric}})
+    told = {one.what: one.command for one in again(read_report(filed))}
+    assert f"--metric {word}" in told["accuracy, drift and verdict"]
+    ((name, given),) = metric.items()
+    assert METRICS.split(word) == (name, given)
+
+
+@pytest.mark.parametrize(
+    "options", [{"output": "logits"}, {"metric": {"python": {"function": "a,b.py:judge"}}}]
+)
 def test_what_has_no_word_on_the_command_line_is_not_told_wrongly(
     filed: dict[str, Any], options: dict[str, Any]
 ) -> None:

@@ -318,7 +318,7 @@ def test_a_function_of_the_users_is_a_metric(own):
 
 def test_a_function_of_the_users_may_take_all_samples_at_once(own):
     spec = {"python": {"function": own("return np.corrcoef(outputs.ravel(), labels)[0, 1]")}}
-    spec["python"] |= {"whole": True}
+    spec = f"python:{spec['python']['function']},whole=true"
     rng = np.random.default_rng(0)
     outputs, labels = rng.normal(size=(60, 1)), rng.normal(size=60)
     assert total(spec, outputs, labels) == pytest.approx(np.corrcoef(outputs.T, labels)[0, 1])
@@ -350,6 +350,8 @@ def test_a_function_that_gives_one_number_must_say_so(own):
         ("python:gone.py:judge", "no such file"),
         ("python:no_such_module:judge", "no module 'no_such_module'"),
         ("python:math:judge", "math has no function 'judge'"),
+        ("python:math:sqrt,whole", "expected OPTION=VALUE, got 'whole'"),
+        ("python:math:sqrt,hole=true", "unknown option 'hole', did you mean 'whole'"),
         ("top1:5", "'top1' takes no argument"),
         ("top9:5", "unknown metric 'top9'"),
     ],
