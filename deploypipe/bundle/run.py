@@ -100,10 +100,15 @@ def classify(image: Any, top: int, manifest: Any) -> str:
 
 def main(words: list[str]) -> str:
     manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
-    top = int(words.pop(words.index("--top") + 1)) if "--top" in words[:-1] else 5
+    number = words.pop(words.index("--top") + 1) if "--top" in words[:-1] else "5"
     paths = [word for word in words if word != "--top"]
     if not paths:
         return check(manifest)
+    if not number.isdecimal() or not Path(paths[0]).is_file():
+        sys.exit(
+            f"no such file: {paths[0]}" if number.isdecimal() else f"--top {number}: no number"
+        )
+    top = int(number)
     return classify(np.load(paths[0], allow_pickle=False), top, manifest)
 
 

@@ -21,8 +21,9 @@ Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 SHARED = (
-    "calibration and validation are the same samples, which flatters a model that was calibrated "
-    "on them; a recipe's data.split keeps them apart"
+    "these samples serve calibration and validation alike: on the very ones that it was calibrated "
+    "on, a model looks better than it is; validate on others, or use a recipe, whose data.split "
+    "keeps them apart"
 )
 """The note of data that were opened without samples of their own for calibration."""
 

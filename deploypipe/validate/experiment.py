@@ -118,11 +118,14 @@ class Experiment:
         self.clocks.append(gpu_clocks())
         with (
             no_garbage_collection(),
-            self.progress.task("time", self.plan.looks.counts[-1]) as task,
+            self.progress.task("time, at most", 1.0) as task,
         ):
+            told = 0.0
             while isinstance(found := self._so_far(limit, began), Need):
                 for _ in self._rounds(found, began):
-                    task.advance(1, _note(self.first[-1]))
+                    share = min((self.clock() - began) / 1e9 / self._seconds(), 1.0)
+                    task.advance(max(share - told, 0.0), _note(self.first[-1]))
+                    told = max(share, told)
         self.expect(0)
         self.clocks.append(gpu_clocks())
         return found

@@ -66,6 +66,15 @@ def test_an_image_of_another_size_is_refused(bundle, tmp_path, array):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["none.npy"], "no such file: none.npy"), (["x.npy", "--top", "two"], "--top two: no number")],
+)
+def test_what_cannot_be_read_is_told(bundle, words, told):
+    done = run(bundle, *words)
+    assert done.returncode == 1 and done.stderr == f"{told}\n"
+
+
 def test_a_damaged_file_is_named(bundle):
     (bundle / "report.html").write_text("<p>better</p>")
     done = run(bundle)

@@ -193,7 +193,7 @@ def test_open_samples_gives_one_split_for_both_uses() -> None:
     assert data.split("calibration") is data.split("validation")
     assert list(data.describe()["splits"]) == ["validation"]
     (note,) = data.describe()["notes"]
-    assert note.startswith("calibration and validation are the same samples")
+    assert note.startswith("these samples serve calibration and validation alike")
     assert len(open_samples("digits").split("validation")) == 1797
 
 
