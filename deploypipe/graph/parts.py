@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from deploypipe.core.model_parts import ModelParts, is_usable
+from deploypipe.graph.files import weight_bytes
 
 SMALL = 4096
 """Bytes up to which a weight stays in the graph: the runtime looks at shapes, axes and scales while
@@ -28,8 +29,17 @@ _PLAIN = frozenset(
 """Types that numpy has as well."""
 
 
-def parts_of(model: ir.Model, lean: bool = False) -> ModelParts:
-    """``model`` in parts; it stays as it is, and its weights are shared with the parts."""
+LARGE = 1_000_000_000
+"""Bytes of weights from which a second copy of them is too much."""
+
+
+def parts_of(model: ir.Model, lean: bool | None = None) -> ModelParts:
+    """``model`` in parts; it stays as it is, and its weights are shared with the parts.
+
+    ``lean`` keeps the runtime from packing them anew for its kernels, which takes as much memory
+    again and makes it faster; by default, so is a model of more than `LARGE`.
+    """
+    lean = weight_bytes(model) > LARGE if lean is None else lean
     copy = model.clone()
     weights: dict[str, npt.NDArray[Any]] = {}
     for name, value in copy.graph.initializers.items():

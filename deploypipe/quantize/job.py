@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import onnx_ir as ir
+
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress
+from deploypipe.graph.files import weight_bytes
+from deploypipe.graph.parts import LARGE
 from deploypipe.quantize.calibrator import Calibrator
 from deploypipe.quantize.correction import Correction
 from deploypipe.quantize.corrections.bias import Bias
@@ -57,8 +61,14 @@ class Job:
                 f"keep_float names '{unknown[0]}', which is no node that could be quantized"
             )
 
-    def settled(self) -> tuple[Job, str | None]:
-        """With the profile of this machine, and why no time is taken if that is not the target's."""
+    def settled(self, model: ir.Model) -> tuple[Job, str | None]:
+        """With the profile of this machine, and why no time is taken, if none is: it is not that of
+        the target, or the model is too large to be held as often as that takes."""
         profile = self.profile.resolve()
         unheard = profile.elsewhere(self.target.provider) or profile.strange(host()["flags"])
+        if not unheard and self.race is not None and weight_bytes(model) > LARGE:
+            unheard = (
+                f"its weights are {weight_bytes(model) / 1e9:.1f} GB, and several copies of them "
+                "would have to be held; see with deploypipe bench whether it is faster"
+            )
         return replace(self, profile=profile, race=None if unheard else self.race), unheard

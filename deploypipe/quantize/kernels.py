@@ -77,7 +77,9 @@ def time_kernels(
     """
     with ExitStack() as stack:
         sessions = [
-            stack.enter_context(target.open(parts_of(numbered(model, numbers)), profile=True))
+            stack.enter_context(
+                target.open(parts_of(numbered(model, numbers), lean=False), profile=True)
+            )
             for model, numbers in models
         ]
         for run in range(runs):

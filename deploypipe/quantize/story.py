@@ -44,7 +44,7 @@ def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quant
     Raises:
         UserError: the model or the samples do not allow it, or no node can be quantized.
     """
-    job, unheard = job.settled()
+    job, unheard = job.settled(model)
     modern_model, converted = modern(model, job.profile.min_opset)
     found = find_units(modern_model, job.profile)
     job.check_names(unit.name for unit in found.units)
@@ -183,7 +183,7 @@ def _warnings(shop: Workshop, unheard: str | None) -> list[str]:
             "give 100"
         )
     if unheard is not None:
-        told.append(f"no time was taken for profile {PROFILES.name_of(shop.profile)}: {unheard}")
+        told.append(f"no time was taken with profile {PROFILES.name_of(shop.profile)}: {unheard}")
     return told
 
 

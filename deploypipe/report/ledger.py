@@ -39,10 +39,11 @@ def ledger(report: Report) -> list[LedgerLine]:
     score = Score.of(report)
     before: LedgerRow | None = None
     for row in report.ledger:
-        here = places.get(row.label, -1 if before is None else len(places))
+        here, since = places.get(row.label, -1 if before is None else len(places)), ""
         while waiting and places.get(waiting[0].label, -1) < here:
             lines.append(_moment(waiting.pop(0), score))
-        lines.append(_line(row, before, score))
+            since = "" if before is None else f"against {words.plain(before.label, 40)}"
+        lines.append(_line(row, before, score, since))
         before = row
     return [*lines, *(_moment(one, score) for one in waiting)]
 
@@ -53,7 +54,8 @@ def _moment(moment: Moment, score: Score) -> LedgerLine:
     )
 
 
-def _line(row: LedgerRow, before: LedgerRow | None, score: Score) -> LedgerLine:
+def _line(row: LedgerRow, before: LedgerRow | None, score: Score, since: str) -> LedgerLine:
+    """``since`` tells what the row stands against where there are torch stages between."""
     milliseconds = words.milliseconds(row.latency_ms.p50 if row.latency_ms else None)
     size, value = words.size(row.bytes), score.value(row.accuracy)
     label = words.plain(row.label, 60)
@@ -62,10 +64,15 @@ def _line(row: LedgerRow, before: LedgerRow | None, score: Score) -> LedgerLine:
     smaller = words.change(before.bytes, row.bytes, "smaller", "larger")
     return LedgerLine(
         label,
-        Cell(size, _known(smaller)),
-        Cell(milliseconds, *_time(row, before)),
-        Cell(value, *_score(row, before, score)),
+        _cell(size, (_known(smaller), ""), since),
+        _cell(milliseconds, _time(row, before), since),
+        _cell(value, _score(row, before, score), since),
     )
+
+
+def _cell(value: str, told: tuple[str, str], since: str) -> Cell:
+    change, note = told
+    return Cell(value, change, ", ".join(filter(None, [note, since if change else ""])))
 
 
 def _time(row: LedgerRow, before: LedgerRow) -> tuple[str, str]:

@@ -126,7 +126,9 @@ def race(target: Target, progress: Progress | None = None) -> Race:
     """Whole models in turns, as `validate` times them."""
 
     def run(models: Mapping[str, ir.Model], feeds: Sequence[Feeds]) -> dict[str, float]:
-        openers = {name: opener(target, parts_of(model)) for name, model in models.items()}
+        openers = {
+            name: opener(target, parts_of(model, lean=False)) for name, model in models.items()
+        }
         timings = time_many(openers, feeds, _PACE, progress=progress)
         return {name: one.ratio.value if one.ratio else 1.0 for name, one in timings.items()}
 

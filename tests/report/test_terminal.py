@@ -17,7 +17,7 @@ def _shown(report: dict[str, Any], width: int = 160) -> str:
 
 
 def test_the_verdict_comes_first(failed: dict[str, Any]) -> None:
-    assert _shown(failed).startswith("✕ FAIL  speedup: 3.12x, and at least 4.0x was asked for")
+    assert _shown(failed).startswith("✕ FAIL  speedup: 3.12x, limit at least 4.00x; ")
 
 
 def test_table_checks_and_files_follow(report: dict[str, Any]) -> None:
