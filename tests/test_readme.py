@@ -117,8 +117,13 @@ def test_the_pytest_example_runs(workspace):
     (workspace / "test_example.py").write_text(example)
     for name in ("candidate.onnx", "baseline.onnx"):
         shutil.copy(workspace / "model.onnx", workspace / name)
-    done = python(workspace, "-m", "pytest", "-q", "--deploypipe-seconds", "4", "test_example.py")
-    assert done.returncode == 0, done.stdout  # a model against itself passes, or is undecided
+    images = np.random.default_rng(0).random((20, 3, 32, 32), np.float32)
+    np.savez(workspace / "samples.npz", image=images)
+    words = ["-m", "pytest", "-q", "--deploypipe-seconds", "4", "test_example.py"]
+    for more in (["--deploypipe-update"], []):
+        done = python(workspace, *words, *more)
+        assert done.returncode == 0, done.stdout  # a model against itself passes, or is undecided
+        assert "3 passed" in done.stdout
 
 
 SCRIPTS = {
