@@ -19,6 +19,8 @@ from deploypipe.graph.parts import parts_of
 from deploypipe.quantize.histogram import CODES, Histogram
 from deploypipe.quantize.lookout import Arrays, ChannelMean
 from deploypipe.quantize.observe import Observation
+from deploypipe.runtime.host import package_version
+from deploypipe.runtime.onnx_runtime import BUILDS
 
 MOST = 4
 """Observations that a folder keeps."""
@@ -45,10 +47,11 @@ class Memory:
     ) -> Observation:
         """What is kept of this model, these tensors and samples; else ``observe`` and keep it.
 
-        A file that is damaged is written anew.
+        Another version of the runtime may round otherwise, and observes anew.  A file that is damaged is written anew.
         """
         spec = [asdict(mean) for mean in sorted(means, key=astuple)]
-        told = json.dumps([_FORM, target, self.samples, sorted(tensors), spec])
+        runtime = [package_version(build) for build in BUILDS]
+        told = json.dumps([_FORM, target, runtime, self.samples, sorted(tensors), spec])
         key = hashlib.sha256((digest(model) + told).encode()).hexdigest()[:24]
         file = self.folder / f"{key}.npz"
         found = read(file) if file.is_file() else None

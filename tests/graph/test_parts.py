@@ -72,3 +72,9 @@ def test_the_graph_that_the_runtime_made_can_be_read_back(model, tmp_path):
         pass
     assert {node.op_type for node in ir.load(file).graph} <= {"Gemm", "MatMul", "Add"}
     assert [entry.name for entry in tmp_path.iterdir()] == ["optimized.onnx"]
+
+
+def test_a_large_model_is_packed_only_if_asked(model, monkeypatch):
+    assert not parts_of(model).lean
+    monkeypatch.setattr("deploypipe.graph.parts.LARGE", WEIGHT.nbytes)
+    assert parts_of(model).lean and not parts_of(model, lean=False).lean

@@ -26,6 +26,7 @@ from deploypipe.quantize.corrections.bias import Bias
 from deploypipe.quantize.histogram import PICKED, Counter
 from deploypipe.quantize.layerwise import Task
 from deploypipe.quantize.lookout import ChannelMean
+from deploypipe.quantize.plan import QuantPlan
 from deploypipe.runtime import Target
 from deploypipe.runtime.targets.cpu import Cpu
 
@@ -163,3 +164,18 @@ def task() -> Task:
     x = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 12)) + 0.1 * rng.normal(size=(500, 12))
     weight = rng.normal(size=(1, 20, 12))
     return Task(weight, np.abs(weight).max(2, keepdims=True) / 7, 7, (x.T @ x)[None])
+
+
+@pytest.fixture
+def stubborn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that fuses no convolution."""
+    from deploypipe.quantize import workshop
+
+    real = workshop.audit
+
+    def audit(model: ir.Model, plan: QuantPlan, target: Target) -> workshop.Audit:
+        checked = real(model, plan, target)
+        refused = {unit.name: "this build does not" for unit in plan.units if unit.op == "Conv"}
+        return workshop.Audit(checked.kernels, refused)
+
+    monkeypatch.setattr(workshop, "audit", audit)

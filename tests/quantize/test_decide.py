@@ -64,18 +64,21 @@ def test_units_that_a_cut_leaves_in_float_say_why(conv_net, quantize, monkeypatc
     assert {node.op_type for node in done.model.graph} >= {"Conv", "Gemm", "QuantizeLinear"}
 
 
-def test_what_cannot_fuse_keeps_its_own_reason(conv_net, quantize, monkeypatch) -> None:
-    from deploypipe.quantize import workshop
+def test_a_model_that_is_held_once_is_not_timed(conv_net, quantize, monkeypatch) -> None:
+    from deploypipe.graph.files import weight_bytes
+
+    monkeypatch.setattr("deploypipe.quantize.job.LARGE", weight_bytes(conv_net) - 1)
+    race = Told({"float": 1.0, "all": 9.0})
+    done = quantize(conv_net, X, race=race)
+    assert done.modified and "decision" not in done.notes and not race.seen
+    assert any("see with deploypipe bench whether it is faster" in one for one in done.refusals)
+    monkeypatch.setattr("deploypipe.quantize.job.LARGE", weight_bytes(conv_net))
+    assert not quantize(conv_net, X, race=race).modified
+
+
+def test_what_cannot_fuse_keeps_its_own_reason(conv_net, quantize, stubborn, monkeypatch) -> None:
     from deploypipe.quantize.costs import Costs
 
-    true = workshop.audit
-
-    def stubborn(model, plan, opener):
-        checked = true(model, plan, opener)
-        refused = {u.name: "this build does not" for u in plan.units if u.op == "Conv"}
-        return type(checked)(checked.kernels, refused)
-
-    monkeypatch.setattr(workshop, "audit", stubborn)
     monkeypatch.setattr(Costs, "cheapest", lambda self, border=1.0: frozenset({"head", "flat"}))
     done = quantize(conv_net, X, race=Told({"float": 1.0, "all": 0.9, "cut": 0.3}))
     assert "Conv 'conv' stays float: this build does not" in done.refusals

@@ -58,6 +58,9 @@ def test_other_options_need_no_inference(conv_net, quantize, tmp_path, monkeypat
         quantize(conv_net, X, memory=Memory(tmp_path, "samples-2"))
     with pytest.raises(AssertionError, match="observed again"):  # fewer tensors
         quantize(conv_net, X, memory=memory, keep_float=kept_float)
+    monkeypatch.setattr("deploypipe.quantize.memory.package_version", lambda _: "0.9")
+    with pytest.raises(AssertionError, match="observed again"):
+        quantize(conv_net, X, memory=memory)
 
 
 def test_another_weight_is_another_model(conv_net) -> None:

@@ -70,19 +70,7 @@ def test_a_model_without_anything_to_quantize_says_why(parse, quantize) -> None:
         quantize(parse(text), [[1, 2]])
 
 
-def test_what_the_runtime_does_not_fuse_is_put_back_to_float(
-    conv_net, quantize, monkeypatch
-) -> None:
-    from deploypipe.quantize import workshop
-
-    real = workshop.audit
-
-    def stubborn(model, plan, opener):
-        checked = real(model, plan, opener)
-        refused = {u.name: "this build does not" for u in plan.units if u.op == "Conv"}
-        return type(checked)(checked.kernels, refused)
-
-    monkeypatch.setattr(workshop, "audit", stubborn)
+def test_what_the_runtime_does_not_fuse_is_put_back_to_float(conv_net, quantize, stubborn) -> None:
     result = quantize(conv_net, X)
     assert [unit.name for unit in result.plan.units] == ["head"]
     assert "Conv 'conv' stays float: this build does not" in result.refusals
