@@ -128,3 +128,12 @@ def needed(path: Path | None, option: str) -> Path:
     if path is None:
         raise UserError("it is needed here", where=option, then=f"Give {option} FILE")
     return path
+
+
+def settings(data: str | None, samples: int | None, target: str, threads: int | None) -> Any:
+    """What most verbs need."""
+    from deploypipe.core.progress import for_stderr
+    from deploypipe.verbs import Settings
+
+    spec: Any = target if threads is None else {target: {"threads": threads}}
+    return Settings(data, samples, spec, for_stderr())

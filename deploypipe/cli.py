@@ -11,13 +11,12 @@ import shlex
 import signal
 import sys
 import traceback
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deploypipe import arguments, report_command
+from deploypipe import arguments, report_command, validate_command
 from deploypipe.arguments import (
     Data,
     Json,
@@ -146,7 +145,7 @@ def doctor(
     if repaired is not None and model is None:
         raise typer.BadParameter("--repair needs --model")
     if model is not None:
-        opened = _settings(None, None, target, None).open_target()
+        opened = arguments.settings(None, None, target, None).open_target()
         _show(examine_model(model, opened, repaired), as_json, key_table)
         return
     found = examine(recipe)
@@ -177,7 +176,11 @@ def inspect(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    _show(verbs.inspect_model(model, _settings(None, None, target, threads)), as_json, key_table)
+    _show(
+        verbs.inspect_model(model, arguments.settings(None, None, target, threads)),
+        as_json,
+        key_table,
+    )
 
 
 @app.command()
@@ -196,7 +199,7 @@ def export(
     from deploypipe.report.tables import key_table
 
     shapes = dict(arguments.shape(text) for text in shape or [])
-    settings = _settings(data, None, "cpu", None)
+    settings = arguments.settings(data, None, "cpu", None)
     _show(
         verbs.export_model(source, output, settings, weights=weights, shapes=shapes),
         as_json,
@@ -226,7 +229,7 @@ def optimize(
     from deploypipe.report.tables import key_table
 
     names = None if passes is None else [name.strip() for name in passes.split(",")]
-    settings = _settings(data, None, target, None)
+    settings = arguments.settings(data, None, target, None)
     found = verbs.optimize_model(model, output, settings, names, plugin or [], certificate)
     _show(found, as_json, key_table)
 
@@ -254,104 +257,13 @@ def quantize(
     options |= {"calibrator": calibrator} if calibrator else {}
     options |= {} if corrections is None else {"corrections": arguments.names(corrections)}
     options |= {"method": arguments.spec(method)} if method else {}
-    made = verbs.quantize_model(model, output, _settings(data, samples, target, None), options)
+    made = verbs.quantize_model(
+        model, output, arguments.settings(data, samples, target, None), options
+    )
     _show(made, as_json, lambda found: key_table({k: v for k, v in found.items() if k != "notes"}))
 
 
-@app.command()
-def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="REFERENCE CANDIDATE.onnx")],
-    data: Data = None,
-    samples: Samples = None,
-    budget: Annotated[
-        str | None, typer.Option(metavar="accuracy_drop=1.0,speedup=2,shrink=4")
-    ] = None,
-    metric: Annotated[str | None, typer.Option(help="See: deploypipe list metric")] = None,
-    seconds: Annotated[float, typer.Option(help="About how long to measure latency.")] = 40.0,
-    batch: arguments.Batch = 1,
-    records: Annotated[
-        Path | None, typer.Option(help="Keep both models' answers, sample by sample (.npz).")
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Only part I of N; writes --records.")
-    ] = None,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="The files are the records of all parts: judge them.")
-    ] = False,
-    baseline: Annotated[
-        Path | None, typer.Option(help="An earlier report or records; other samples: undecided.")
-    ] = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Layer by layer; which in float would restore it.")
-    ] = False,
-    names: Annotated[
-        Path | None, typer.Option(help="JSON: tensor of REFERENCE -> of CANDIDATE.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Of a torch REFERENCE, FILE.py:FUNCTION, for --layers.")
-    ] = None,
-    target: TargetName = "cpu",
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """Accuracy and latency of two ONNX files, and the verdict.
-
-    With --layers, REFERENCE may be FILE.py:FUNCTION, which builds a torch module.
-    """
-    limits, settings = arguments.budget(budget), _settings(data, samples, target, threads)
-    options: dict[str, Any] = {"metric": metric} if metric else {}
-    if merge:
-        _merged(files, as_json, budget=limits, baseline=baseline, metric=metric)
-    reference, candidate = arguments.two(files, "REFERENCE CANDIDATE.onnx")
-    if layers:
-        _layers((reference, candidate), settings, names, weights, options, as_json)
-    if shard is not None:
-        part = {"shard": arguments.shard(shard), "out": arguments.needed(records, "--records")}
-        _shard((reference, candidate), settings, part, options, as_json)
-    from deploypipe import verbs
-
-    options |= {"seconds": seconds, "batch": batch}
-    kept = {"records": records, "baseline": baseline}
-    found = verbs.validate_models(reference, candidate, settings, limits, options, **kept)
-    _judged(found, candidate.name, as_json)
-
-
-def _merged(files: list[Path], as_json: bool, **how: Any) -> NoReturn:
-    from deploypipe.shards import merge_records
-
-    _judged(merge_records(files, **how), "merged records", as_json)
-
-
-def _layers(
-    files: tuple[Path, Path], settings: Any, names: Path | None, weights: Any, how: Any, json: bool
-) -> NoReturn:
-    from deploypipe.layers import compare_layer_files, read_names
-    from deploypipe.report.layers import layers_table
-
-    given = {"names": None if names is None else read_names(names), "weights": weights}
-    found = compare_layer_files(*files, settings, options=how, **given)
-    _show(found, json, layers_table)
-    raise typer.Exit(0)
-
-
-def _shard(
-    files: tuple[Path, Path], settings: Any, part: dict[str, Any], options: Any, as_json: bool
-) -> NoReturn:
-    from deploypipe.report.tables import key_table
-    from deploypipe.shards import record_shard
-
-    _show(record_shard(*files, settings, options=options, **part), as_json, key_table)
-    raise typer.Exit(0)
-
-
-def _judged(found: Any, name: str, as_json: bool) -> NoReturn:
-    from deploypipe.report import render_markdown, render_terminal
-
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"version": 1, "name": name, "created": now, "command": ["deploypipe", *sys.argv[1:]]}
-    told |= found
-    _show(told, as_json, render_terminal, summary=render_markdown)
-    raise typer.Exit({"FAIL": 1, "UNDECIDED": 3}.get(found["verdict"]["outcome"], 0))
+app.command()(validate_command.validate)
 
 
 @app.command()
@@ -382,7 +294,7 @@ def bench(
     allowed = arguments.percent(margin)
     found = verbs.bench_models(
         [candidate, *([baseline] if baseline else [])],
-        _settings(data, None, target, threads),
+        arguments.settings(data, None, target, threads),
         batch=batch,
         seconds=seconds,
         margin=allowed,
@@ -404,7 +316,7 @@ def pack(
     from deploypipe.report.tables import key_table
 
     _show(
-        verbs.pack_model(model, output, _settings(data, None, "cpu", None), name),
+        verbs.pack_model(model, output, arguments.settings(data, None, "cpu", None), name),
         as_json,
         key_table,
     )
@@ -420,7 +332,11 @@ def verify(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    _show(verbs.verify_bundle(bundle, _settings(None, None, target, None)), as_json, key_table)
+    _show(
+        verbs.verify_bundle(bundle, arguments.settings(None, None, target, None)),
+        as_json,
+        key_table,
+    )
 
 
 @app.command(name="verify-channels")
@@ -443,14 +359,6 @@ def verify_channels(
 
 app.command()(report_command.report)
 app.command()(report_command.schema)
-
-
-def _settings(data: str | None, samples: int | None, target: str, threads: int | None) -> Any:
-    from deploypipe.core.progress import for_stderr
-    from deploypipe.verbs import Settings
-
-    spec: Any = target if threads is None else {target: {"threads": threads}}
-    return Settings(data, samples, spec, for_stderr())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     seconds = trained * s(train) + forwarded * s(forward) + answered * s(forward) + fixed
 
 The pace is measured on this machine, in a few seconds, on the model and the samples of the recipe.
-Memory is what training holds (weights, gradients, momentum, teacher, activations of one batch), or
-for ONNX models three times the file.
+Memory is that of this process with the libraries of the recipe in it, and what training holds
+(weights, gradients, momentum, teacher, activations of one batch), or for ONNX models three times the
+file.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from deploypipe.core.files import Json
 from deploypipe.core.options import values_of
 from deploypipe.pipeline import Plan
 from deploypipe.recipe import Step
+from deploypipe.validate.memory import resident
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def _row(step: Step, planned: Plan, pace: Pace) -> dict[str, Any]:
     memory = 3 * pace.weights
     if work.trained:
         memory = 4 * pace.weights + 2 * batch * pace.activations + _samples_bytes(planned)
+    memory += resident("VmRSS") or 0
     return {
         "step": step.name,
         "takes": str(step.stage.takes),

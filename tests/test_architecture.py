@@ -26,7 +26,7 @@ LEVELS = [
     {"pipeline"},
     {"estimate", "doctor", "catalogue", "verbs", "reporting", "shown"},
     {"shards", "layers", "arguments"},
-    {"report_command"},
+    {"report_command", "validate_command"},
     {"cli", "pytest_plugin", "deploypipe"},
 ]
 """A room imports only what stands before it."""

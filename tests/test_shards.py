@@ -220,7 +220,7 @@ def test_the_command_line_writes_parts_and_merges_them(tiny, noisy, call, tmp_pa
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["a.onnx"], "expected REFERENCE.onnx CANDIDATE.onnx, got 1 files"),
+        (["a.onnx"], "expected REFERENCE CANDIDATE.onnx, got 1 files"),
         (["a.onnx", "b.onnx", "--shard", "3/2", "--records", "r"], "expected I/N"),
         (["a.onnx", "b.onnx", "--shard", "1/2"], "--records"),
         (["--merge", "none.npz"], "none.npz: no such file"),

@@ -14,7 +14,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -236,11 +236,12 @@ def describe(cls: type) -> list[OptionLine]:
     """The options of a class, for ``deploypipe list`` and ``plan``."""
     lines = []
     for name, field in model_of(cls).model_fields.items():
-        kind = typing.Annotated[(field.annotation, *field.metadata, "")]
         default = "required"
         if not field.is_required():
             default = in_words(_plain(field.get_default(call_default_factory=True)))
-        lines.append(OptionLine(name, _type_words(kind), default))
+        lines.append(
+            OptionLine(name, _shelf(field.metadata) or _type_words(field.annotation), default)
+        )
     return lines
 
 
@@ -248,8 +249,7 @@ def _type_words(kind: Any) -> str:
     """``int``, ``list of pass``, ``fast | exact``, ``path | null``; a spec is called by its shelf."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        shelves = [one.shelf.kind for one in kind.__metadata__ if hasattr(one, "shelf")]
-        return str(shelves[0]) if shelves else _type_words(kind.__origin__)
+        return _shelf(kind.__metadata__) or _type_words(kind.__origin__)
     if origin is typing.Literal:
         return " | ".join(map(str, inner))
     if origin in (typing.Union, types.UnionType):
@@ -261,6 +261,11 @@ def _type_words(kind: Any) -> str:
     if origin is not None or kind in (dict, Any):
         return {dict: "mapping", collections.abc.Mapping: "mapping"}.get(origin or kind, "any")
     return "null" if kind is type(None) else str(_WORDS.get(kind, getattr(kind, "__name__", kind)))
+
+
+def _shelf(metadata: Sequence[Any]) -> str | None:
+    """The kind of the shelf that a spec's annotation names."""
+    return next((str(one.shelf.kind) for one in metadata if hasattr(one, "shelf")), None)
 
 
 def in_words(value: Any) -> str:

@@ -47,7 +47,8 @@ class Memory:
     ) -> Observation:
         """What is kept of this model, these tensors and samples; else ``observe`` and keep it.
 
-        Another version of the runtime may round otherwise, and observes anew.  A file that is damaged is written anew.
+        Another version of the runtime may round otherwise, and observes anew.  A file that is damaged
+        is written anew.
         """
         spec = [asdict(mean) for mean in sorted(means, key=astuple)]
         runtime = [package_version(build) for build in BUILDS]

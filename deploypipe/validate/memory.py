@@ -17,10 +17,10 @@ def peak_growth() -> Iterator[Callable[[], int | None]]:
     None where the system does not let a process reset its peak (Linux does).  Memory that was freed
     before the block and is used again in it counts as nothing, so ask early in a fresh process.
     """
-    before = _resident("VmRSS") if _reset() else None
+    before = resident("VmRSS") if _reset() else None
 
     def growth() -> int | None:
-        after = _resident("VmHWM")
+        after = resident("VmHWM")
         return None if before is None or after is None else max(0, after - before)
 
     yield growth
@@ -34,7 +34,8 @@ def _reset() -> bool:
     return True
 
 
-def _resident(key: str) -> int | None:
+def resident(key: str) -> int | None:
+    """Bytes that this process holds now (``VmRSS``) or held at most (``VmHWM``); None if unknown."""
     try:
         text = _STATUS.read_text()
     except OSError:
