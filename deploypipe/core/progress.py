@@ -108,17 +108,20 @@ class Bars(Progress):
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
+        whole = Column(no_wrap=True)  # where the line is too narrow, the note gives way
         columns = (
-            TextColumn("  {task.description:<22}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("  {task.description}", table_column=whole),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f}%", table_column=whole),
+            TimeElapsedColumn(table_column=whole),
+            TimeRemainingColumn(table_column=whole),
+            TextColumn("left", table_column=whole),
+            TextColumn("[dim]{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True)),
         )
-        with RichProgress(*columns, console=Console(stderr=True), transient=True) as rich:
+        console = Console(stderr=True)
+        with RichProgress(*columns, console=console, transient=True, expand=True) as rich:
             yield _Bar(rich, rich.add_task(label, total=total, note=""))
 
 
