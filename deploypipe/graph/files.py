@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import writing
+from deploypipe.core.heap import give_back
 
 LARGE = 100_000_000
 """Bytes of a file of which no copy more than needed is held in memory."""
@@ -69,6 +70,8 @@ def load(path: Path) -> ir.Model:
         _detach(model, places)
     except Exception as error:  # whatever a damaged graph provokes in the reader
         raise _damaged(path, f"no valid ONNX model: {_reason(error)}") from error
+    if weight_bytes(model) > LARGE:
+        give_back()
     return model
 
 

@@ -7,6 +7,7 @@ and counting is exact under any order and any grouping of the samples; so is mer
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -14,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.uint16]
 
 CODES = 1 << 16
 _INFINITY = 0x7F80
 _SIGN = 0x8000
-_FLUSH_AT = 1 << 18
+_FLUSH_AT = 1 << 17
+_SMALLEST = 149
+"""Every float32 is a whole number times 2^-149."""
+
 PICKED = 1 << 12
 """Of a sample's array about so many values are counted."""
 
@@ -89,19 +92,20 @@ class Counter:
     """Counts one tensor's values, sample after sample, in constant memory.
 
     Of a large array every n-th value is counted, n times, and its extremes once, which decide most
-    about where to clip.  Values wait until there are 2^18 of them, because counting costs as much
-    as clearing 65,536 counters.  Means are summed as fractions: the order of the samples leaves no
-    trace.
+    about where to clip.  Values wait until there are 2^17 of them, because counting costs as much
+    as clearing 65,536 counters.  Extremes are summed as whole numbers of the smallest float32: the
+    order of the samples leaves no trace.
     """
 
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(CODES, np.int64))
     low: float = np.inf
     high: float = -np.inf
-    lows: Fraction = Fraction(0)
-    highs: Fraction = Fraction(0)
+    lows: int = 0
+    highs: int = 0
     arrays: int = 0
     elements: int = 0
-    waiting: dict[int, list[Codes]] = field(default_factory=dict)
+    waiting: dict[int, list[Floats]] = field(default_factory=dict)
+    ends: list[float] = field(default_factory=list)
     held: int = 0
 
     def add(self, values: Floats, start: int = 0) -> None:
@@ -120,28 +124,29 @@ class Counter:
         Raises:
             NotFiniteError: an extreme is a NaN or an infinity; nothing is counted.
         """
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise NotFiniteError("NaN" if np.isnan(low) or np.isnan(high) else "infinity")
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise NotFiniteError("NaN" if math.isnan(low) or math.isnan(high) else "infinity")
         # Adding zero turns -0.0 into 0.0, so that the order of equal extremes leaves no trace.
         self.low, self.high = min(self.low, low + 0.0), max(self.high, high + 0.0)
-        self.lows, self.highs = self.lows + Fraction(low), self.highs + Fraction(high)
+        self.lows += int(math.ldexp(low, _SMALLEST))
+        self.highs += int(math.ldexp(high, _SMALLEST))
         self.arrays, self.elements = self.arrays + 1, max(self.elements, size)
         step = step_of(size)
-        self._wait(step, picked)
+        # A copy, because it may be a part of an array that is large.
+        self.waiting.setdefault(step, []).append(np.array(picked))
         if step > 1:
-            self._wait(1, np.array([low, high], np.float32))
+            self.ends += low, high
+        self.held += picked.size
         if self.held >= _FLUSH_AT:
             self._flush()
 
-    def _wait(self, times: int, values: Floats) -> None:
-        codes = (np.ascontiguousarray(values).view(np.uint32) >> 16).astype(np.uint16)
-        self.waiting.setdefault(times, []).append(codes)
-        self.held += codes.size
-
     def _flush(self) -> None:
-        for times, codes in self.waiting.items():
-            self.counts += times * np.bincount(np.concatenate(codes), minlength=CODES)
-        self.waiting, self.held = {}, 0
+        if self.ends:
+            self.waiting.setdefault(1, []).append(np.array(self.ends, np.float32))
+        for times, values in self.waiting.items():
+            codes = np.concatenate(values).view(np.uint32) >> 16
+            self.counts += times * np.bincount(codes, minlength=CODES)
+        self.waiting, self.ends, self.held = {}, [], 0
 
     def histogram(self) -> Histogram:
         """What was counted so far.
@@ -152,7 +157,8 @@ class Counter:
         self._flush()
         if not self.arrays:
             raise ValueError("no value was counted")
-        low, high = (float(one / self.arrays) for one in (self.lows, self.highs))
+        count = self.arrays << _SMALLEST
+        low, high = (float(Fraction(one, count)) for one in (self.lows, self.highs))
         return Histogram(self.counts.copy(), self.low, self.high, low, high, self.elements)
 
 

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,6 +37,9 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 _HEAVY = 100_000_000
 """Bytes of weights from which the runtime gets no second copy of them."""
+
+STREAMS_BYTES = 128_000_000
+"""What the observed tensors of all samples that run at a time may hold."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Lookout:
     """Runs samples and tells of ``tensors``; a context manager around one or two sessions.
 
     ``means`` are of some of the tensors.  Of ``floored`` ones it is known that nothing is below
-    zero; their smallest value is told as zero, which saves looking at all of them once more.
+    zero; their smallest value is told as zero, which saves looking at all of them once more.  After
+    :meth:`divide`, as many threads may call it at a time.
     """
 
     def __init__(
@@ -94,6 +99,22 @@ class Lookout:
         self._whole: Session | None = None
         self._inside: _Inside | None = None
         self._shapes: Shapes = ()
+        self._opening = Lock()
+
+    def divide(self, sample: Arrays) -> int:
+        """Open the session for such samples; how many of them it may run at a time.
+
+        So many that their tensors take no more than ``STREAMS_BYTES``; one where it is not known
+        before a run how large they are.
+        """
+        sizes = _inferred_sizes(self._model, self._made, sample)
+        if sizes is None:
+            return 1
+        fit = STREAMS_BYTES // max(1, 4 * sum(sizes.values()))
+        streams = max(1, min(self._target.most_streams, fit))
+        self._target = self._target.divided(streams)
+        self._look_inside(sizes, _shapes_of(sample))
+        return streams
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +129,7 @@ class Lookout:
 
     def __call__(self, sample: Arrays, start: int) -> Iterator[Seen]:
         """What every tensor held, those that are empty left out; ``start`` decides what is picked."""
-        shapes = tuple((name, sample[name].shape) for name in sorted(sample))
+        shapes = _shapes_of(sample)
         if self._inside is None:
             self._look_inside(_inferred_sizes(self._model, self._made, sample), shapes)
         inside = self._inside if shapes == self._shapes else None
@@ -137,14 +158,19 @@ class Lookout:
         self._shapes = shapes
 
     def _answer(self, sample: Arrays) -> Arrays:
-        if self._whole is None:
-            model = whole(self._model, [*self._made, *self._means.values()])
-            parts = parts_of(model, self._lean)
-            self._whole = self._stack.enter_context(self._target.open(parts))
+        with self._opening:
+            if self._whole is None:
+                model = whole(self._model, [*self._made, *self._means.values()])
+                parts = parts_of(model, self._lean)
+                self._whole = self._stack.enter_context(self._target.open(parts))
         return self._whole(sample)
 
     def _means_of(self, name: str, made: Arrays) -> Means:
         return {mean: made[at] for mean, at in self._means.items() if mean.tensor == name}
+
+
+def _shapes_of(sample: Arrays) -> Shapes:
+    return tuple((name, sample[name].shape) for name in sorted(sample))
 
 
 def _inferred_sizes(

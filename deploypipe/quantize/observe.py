@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -78,7 +79,9 @@ def observe(
     Samples run one by one where the model's batch is dynamic, because a kernel may add in another
     order for another batch size, and which of a tensor's values are counted is decided by the
     sample itself.  So the counts do not depend on how samples come in batches, nor on their order,
-    to the last bit.  Memory: one sample's tensors and about 1 MB for each tensor.
+    to the last bit.  Where a target can divide its threads, several samples run at a time, each in
+    its own.  Memory: the tensors of those, within ``STREAMS_BYTES`` unless one alone takes more, and
+    about 1 MB for each tensor.
 
     Raises:
         UserError: there is no sample, samples do not fit the inputs, or a tensor takes a NaN or an
@@ -100,14 +103,14 @@ def observe(
     with (
         Lookout(model, tensors, target, means, floored) as lookout,
         progress.task("observe", expected) as task,
-        _Beside() as beside,
+        _Streams(lookout, count) as streams,
     ):
         for batch in feeds:
             check_feeds(batch, specs, _WHERE)
             for sample in _split(batch, specs):
                 _widen(extremes, sample)
                 number = digest(sample)
-                beside.run(count, list(lookout(sample, number)), samples)
+                streams.run(sample, number, samples)
                 kept = _keep(kept, number, sample)
                 rows = len(next(iter(sample.values()))) if sample else 1
                 samples += rows
@@ -134,25 +137,39 @@ def _keep(kept: list[tuple[int, Arrays]], number: int, sample: Arrays) -> list[t
     return kept[: max(fits, PROBES)]
 
 
-class _Beside:
-    """Counts one sample in a thread of its own while the runtime works on the next."""
+class _Streams:
+    """Runs samples in threads of their own, and counts those that are done in this one, in order."""
 
-    def __init__(self) -> None:
-        self._pool, self._last = ThreadPoolExecutor(1), Future[None]()
-        self._last.set_result(None)
+    def __init__(self, lookout: Lookout, count: Callable[[Sequence[Seen], int], None]) -> None:
+        self._lookout, self._count = lookout, count
+        self._pool: ThreadPoolExecutor | None = None
+        self._streams = 1
+        self._running = deque[tuple[Future[list[Seen]], int]]()
 
-    def run(self, work: Callable[..., None], *given: object) -> None:
-        """Start as soon as the last is done; what went wrong there is raised here."""
-        self._last.result()
-        self._last = self._pool.submit(work, *given)
+    def run(self, sample: Arrays, start: int, number: int) -> None:
+        """Start on a sample; what went wrong in one before is raised here."""
+        if self._pool is None:
+            self._streams = self._lookout.divide(sample)
+            self._pool = ThreadPoolExecutor(self._streams)
+        while len(self._running) > self._streams:
+            self._finish()
+        future = self._pool.submit(lambda: list(self._lookout(sample, start)))
+        self._running.append((future, number))
+
+    def _finish(self) -> None:
+        future, number = self._running.popleft()
+        self._count(future.result(), number)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pool.shutdown()
-        if kind is None:
-            self._last.result()
+        try:
+            while kind is None and self._running:
+                self._finish()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
 
 
 def _specs(model: ir.Model) -> list[TensorSpec]:

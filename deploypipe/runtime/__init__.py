@@ -90,6 +90,17 @@ class Target(ABC):
     forkable: ClassVar[bool] = False
     """Whether a process that has loaded the software, and opened nothing, may be forked."""
 
+    @property
+    def most_streams(self) -> int:
+        """Calls at a time into which its threads can be divided: more is done than in one call, where
+        many an operator keeps but one thread busy."""
+        return 1
+
+    def divided(self, streams: int) -> Target:
+        """This target with a share of its threads, for each of so many calls at a time."""
+        assert streams == 1, "it takes one call at a time"
+        return self
+
     @abstractmethod
     def missing(self) -> str | None:
         """None if usable here, else one sentence with what to install."""

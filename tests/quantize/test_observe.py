@@ -10,6 +10,7 @@ import pytest
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Silent
 from deploypipe.quantize.observe import KEPT, PROBES, Observation, observe
+from deploypipe.runtime.targets.cpu import Cpu
 
 TENSORS = ("x", "r", "p")
 SAMPLES = np.random.default_rng(1).normal(size=(23, 1, 2, 2)).astype(np.float32)
@@ -165,3 +166,30 @@ def test_samples_that_are_all_one_number_are_refused(any_size_net, target) -> No
         observe(any_size_net, TENSORS, grey, target)
     bright = {"x": np.full((1, 1, 9, 9), 0.75, np.float32)}
     assert observe(any_size_net, TENSORS, [*grey, bright], target).samples == 4
+
+
+def test_samples_that_run_at_a_time_give_the_same_counts(conv_net) -> None:
+    one, three = (
+        observe(conv_net, TENSORS, batched(SAMPLES, 5), Cpu(threads=count)) for count in (1, 3)
+    )
+    assert same(one, three)
+    for name in TENSORS:
+        assert one.histograms[name].mean_high == three.histograms[name].mean_high
+
+
+def test_the_first_sample_that_goes_wrong_is_named_however_many_run(conv_net) -> None:
+    broken = SAMPLES.copy()
+    broken[[7, 9]] = np.nan
+    with pytest.raises(UserError, match="at sample 7"):
+        observe(conv_net, TENSORS, batched(broken, 1), Cpu(threads=4))
+
+
+def test_large_tensors_run_alone(conv_net, monkeypatch) -> None:
+    from deploypipe.quantize import lookout
+
+    sample = {"x": SAMPLES[:1]}
+    with lookout.Lookout(conv_net, ["r"], Cpu(threads=4)) as one:
+        assert one.divide(sample) == 4
+    monkeypatch.setattr(lookout, "STREAMS_BYTES", 1)
+    with lookout.Lookout(conv_net, ["r"], Cpu(threads=4)) as one:
+        assert one.divide(sample) == 1
