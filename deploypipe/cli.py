@@ -68,8 +68,8 @@ def main() -> None:
         _fail("That is a bug of deploypipe: please report what stands above.", OUR_BUG, as_json)
     if code == STOPPED:
         kept = "Finished stages are kept: run the same command to go on."
-        ran = "run" in sys.argv[1:2]
-        _fail(f"Stopped. {kept if ran else 'Nothing was written.'}", code, as_json)
+        whole = "What was not finished is as it was before."
+        _fail(f"Stopped. {kept if sys.argv[1:2] == ['run'] else whole}", code, as_json)
     sys.exit(code or 0)
 
 

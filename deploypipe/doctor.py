@@ -16,7 +16,7 @@ from deploypipe.core.options import build
 from deploypipe.core.shelf import EXTRA_OF
 from deploypipe.graph import Outcome
 from deploypipe.graph.channels.proof.sizes import open_feeds
-from deploypipe.graph.files import load, save
+from deploypipe.graph.files import data_files, load, save
 from deploypipe.graph.output import check_output
 from deploypipe.graph.parts import parts_of
 from deploypipe.pipeline import plan
@@ -57,7 +57,7 @@ def examine_model(file: Path, target: Target, repaired: Path | None = None) -> d
         "findings": [one.to_json() for one in findings],
     }
     if repaired is not None:
-        check_output(repaired, [file], "--repair")
+        check_output(repaired, [file, *data_files(file).values()], "--repair")
         mended = mend(model)
         checked = _checked(model, mended, target)
         count, left = examine_quantized(mended.model, target)

@@ -54,6 +54,9 @@ def compare_layer_files(
     """
     target, data = settings.open_target(), settings.open_data()
     second = load(onnx_artifact(candidate).path)
+    if weights is not None and not is_code(reference):
+        then = "Give FILE.py:FUNCTION as REFERENCE, or leave them out"
+        raise UserError("an ONNX file has its own weights", where="--weights", then=then)
     first = None if is_code(reference) else load(onnx_artifact(Path(reference)).path)
     feeds = _feeds(second, target, data)
     batch = len(next(iter(feeds[0].values())))

@@ -28,6 +28,7 @@ from deploypipe.data.spec import locate
 from deploypipe.recipe import Recipe, Step, build_steps, read_recipe, shelves
 from deploypipe.report import write_report
 from deploypipe.report.collect import Told, collect
+from deploypipe.report.schema import load_report
 from deploypipe.runtime import TARGETS, Target
 from deploypipe.stages import STAGES, Desk, Stage
 from deploypipe.stages._onnx_source import OnnxSource
@@ -193,8 +194,8 @@ _REPORTS = ("report.json", "report.html", "summary.md")
 
 def _check_place(out: Path) -> None:
     """What is the user's own and called as one of our files is not ours to replace."""
-    then = "Give another -o"
-    for name in () if (out / "stages").is_dir() else _REPORTS:
+    then = "Move it away, or give another -o"
+    for name in () if _has_run(out) else _REPORTS:
         if (out / name).exists():
             raise UserError("is there already and of no run", where=str(out / name), then=then)
     folder, tar = out / "bundle", out / "bundle.tar"
@@ -202,6 +203,15 @@ def _check_place(out: Path) -> None:
     for there, known in ours.items():
         if there.is_symlink() or (there.exists() and not known):
             raise UserError("is there already and no bundle", where=str(there), then=then)
+
+
+def _has_run(out: Path) -> bool:
+    """Whether a run has reported there."""
+    try:
+        load_report(out / "report.json")
+    except UserError:
+        return False
+    return True
 
 
 def _sweep(out: Path) -> None:

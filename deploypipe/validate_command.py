@@ -11,6 +11,7 @@ import typer
 
 from deploypipe import arguments
 from deploypipe.arguments import Data, Json, Samples, TargetName, Threads
+from deploypipe.core.errors import UserError
 from deploypipe.shown import show as _show
 
 
@@ -53,6 +54,10 @@ def validate(
 
     With --layers, REFERENCE may be FILE.py:FUNCTION, which builds a torch module.
     """
+    only_layers = {"--weights": weights, "--names": names}
+    for option, value in only_layers.items():
+        if value is not None and not layers:
+            raise UserError("only --layers takes it", where=option, then="Add --layers")
     limits, settings = arguments.budget(budget), arguments.settings(data, samples, target, threads)
     options: dict[str, Any] = {"metric": metric} if metric else {}
     if merge:

@@ -396,7 +396,7 @@ def onnx_artifact(file: Path, made_by: str = "file") -> Artifact:
         UserError: there is no such file, or it is a torch model, which has to be exported first.
     """
     if not Path(file).is_file():
-        then = f"Export it first: deploypipe export {file} -o {made_by}.onnx"
+        then = f"Export it first: deploypipe export {file} -o {made_by}.onnx --data SPEC"
         raise UserError("no such model file", where=str(file), then=then if is_code(file) else None)
     return Artifact.of(Kind.ONNX, Path(file), made_by, data=data_files(Path(file)).values())
 

@@ -39,3 +39,10 @@ def test_one_shelf_in_any_number(word, kind):
 def test_an_unknown_shelf_is_told():
     with pytest.raises(UserError, match="list: there is no shelf 'metrc', did you mean 'metric'?"):
         catalogue("metrc")
+
+
+def test_the_name_of_a_thing_leads_to_its_shelf():
+    with pytest.raises(
+        UserError, match="'prune' is a stage, not a shelf. See: deploypipe list stage"
+    ):
+        catalogue("prune")

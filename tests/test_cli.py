@@ -292,3 +292,21 @@ def test_a_bug_of_ours_shows_its_traceback_and_has_its_own_exit_code(monkeypatch
     assert said.code == 70
     assert "ZeroDivisionError" in said.err
     assert "bug of deploypipe" in said.err
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("run", "Finished stages are kept: run the same command"), ("inspect", "is as it was before")],
+)
+def test_a_stop_says_what_is_left(monkeypatch, capsys, word, told):
+    from deploypipe import cli
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", stop)
+    monkeypatch.setattr(sys, "argv", ["deploypipe", word, "x"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == cli.STOPPED
+    assert told in capsys.readouterr().err

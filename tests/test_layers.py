@@ -114,6 +114,18 @@ def test_weights_of_a_torch_module_come_from_a_file(call, tmp_path):
     assert "--weights: no such checkpoint" in call(*words, "--weights", tmp_path / "x.pt").err
 
 
+def test_an_option_of_layers_alone_is_not_passed_over(call, tiny, tmp_path):
+    words = ["validate", tiny.model, tiny.model]
+    for option in ("--weights", "--names"):
+        said = call(*words, option, tmp_path / "x")
+        assert (said.code, said.err) == (
+            2,
+            f"deploypipe: {option}: only --layers takes it. Add --layers.\n",
+        )
+    said = call(*words, "--layers", "--weights", tmp_path / "x")
+    assert said.code == 2 and "--weights: an ONNX file has its own weights" in said.err
+
+
 def test_samples_that_a_torch_module_cannot_take_are_told(call, tiny, tmp_path):
     pytest.importorskip("torch")
     (tmp_path / "net.py").write_text(TORCH)

@@ -310,6 +310,13 @@ def test_a_report_of_the_users_is_left_alone(tiny, call, tmp_path):
     assert mine.read_text() == "mine"
 
 
+def test_a_run_goes_over_one_whose_stages_are_gone(tiny, short, call, tmp_path):
+    out = tmp_path / "out"
+    assert call("run", tiny.file, "-o", out).code == 0
+    shutil.rmtree(out / "stages")
+    assert call("run", tiny.file, "-o", out).code == 0
+
+
 def test_an_older_bundle_in_a_tar_does_not_stay(tiny, call, tmp_path):
     data = f"npz:{tiny.samples}"
     call("pack", tiny.model, "-o", tmp_path / "out" / "bundle.tar", "--data", data)

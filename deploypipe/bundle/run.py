@@ -104,10 +104,10 @@ def main(words: list[str]) -> str:
     paths = [word for word in words if word != "--top"]
     if not paths:
         return check(manifest)
-    if not number.isdecimal() or not Path(paths[0]).is_file():
-        sys.exit(
-            f"no such file: {paths[0]}" if number.isdecimal() else f"--top {number}: no number"
-        )
+    what = "" if number.isdecimal() else f"--top {number}: no number"
+    what = what or ("" if Path(paths[0]).is_file() else f"{paths[0]}: no such file")
+    if what:
+        sys.exit(f"{what}; python run.py image.npy --top 5")
     top = int(number)
     return classify(np.load(paths[0], allow_pickle=False), top, manifest)
 

@@ -42,7 +42,7 @@ _EXPECTED = {
     "path_type": "path",
 }
 
-_WORDS = {str: "text", Path: "path", float: "number"}
+_WORDS = {Path: "path"}
 
 
 NAMES: dict[type, str] = {}

@@ -45,13 +45,13 @@ def load(path: Path) -> ir.Model:
             data are missing, too short or outside its folder; a weight of it is sparse.
     """
     path = Path(path)
-    proto = _read_proto(path)
+    proto = read_graph(path)
     outside = [tensor for tensor in _tensors(proto) if _is_external(tensor)]
     files = [_external_file(tensor, path) for tensor in outside]
     if path.stat().st_size > LARGE:
         del proto, outside  # the checker reads the file again, and holds it twice meanwhile
         _check(path)
-        proto = _read_proto(path)
+        proto = read_graph(path)
         outside = [tensor for tensor in _tensors(proto) if _is_external(tensor)]
     else:
         _check(path)
@@ -134,7 +134,7 @@ def save(model: ir.Model, path: Path, largest_file: int = LARGEST_FILE) -> None:
 def _locations(path: Path) -> set[str]:
     """Where the model that is there has its data; nowhere if there is none that can be read."""
     try:
-        proto = _read_proto(path)
+        proto = read_graph(path)
     except UserError:
         return set()
     outside = (tensor for tensor in _tensors(proto) if _is_external(tensor))
@@ -161,7 +161,7 @@ def data_files(path: Path) -> dict[str, Path]:
         UserError: as :func:`load`, for what can be told without reading the data.
     """
     path = Path(path)
-    outside = (tensor for tensor in _tensors(_read_proto(path)) if _is_external(tensor))
+    outside = (tensor for tensor in _tensors(read_graph(path)) if _is_external(tensor))
     return {_external(tensor)["location"]: _external_file(tensor, path) for tensor in outside}
 
 
@@ -171,7 +171,12 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(v.const_value.nbytes for v in values if v.const_value is not None)
 
 
-def _read_proto(path: Path) -> onnx.ModelProto:
+def read_graph(path: Path) -> onnx.ModelProto:
+    """A file's content, external data left where they are.
+
+    Raises:
+        UserError: the file is missing, cut short or no ONNX.
+    """
     if not path.exists():
         raise UserError("no such file", where=str(path), then="Give the path of an ONNX model")
     if path.is_dir():

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deploypipe.core.errors import UserError
+from deploypipe.core.files import explained_os_errors
+from deploypipe.graph.files import LARGE, read_graph
 
 _START = b"\x08"
 """ONNX writers put the first field, the version of the format, first."""
@@ -20,9 +22,21 @@ def check_output(out: Path, inputs: Iterable[Path], option: str = "-o") -> None:
     then = f"Give another path with {option}"
     if out.resolve() in (path.resolve() for path in inputs):
         raise UserError("the output is the input", where=str(out), then=then)
-    if not out.is_file():
-        return
-    with out.open("rb") as file:
-        start = file.read(1)
-    if start not in (b"", _START):
+    if out.is_file() and not _may_go(out):
         raise UserError("is there already and is no ONNX model", where=str(out), then=then)
+
+
+def _may_go(out: Path) -> bool:
+    """Whether a file is empty or a model; of a large one only the start is looked at."""
+    with explained_os_errors(out):
+        if out.stat().st_size == 0:
+            return True
+        with out.open("rb") as file:
+            start = file.read(1)
+        if out.stat().st_size > LARGE:
+            return start == _START
+        try:
+            read_graph(out)
+        except UserError:
+            return False
+        return True

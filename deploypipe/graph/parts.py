@@ -29,7 +29,7 @@ _PLAIN = frozenset(
 """Types that numpy has as well."""
 
 
-LARGE = 1_000_000_000
+HELD_ONCE = 1_000_000_000
 """Bytes of weights from which a second copy of them is too much."""
 
 
@@ -37,9 +37,9 @@ def parts_of(model: ir.Model, lean: bool | None = None) -> ModelParts:
     """``model`` in parts; it stays as it is, and its weights are shared with the parts.
 
     ``lean`` keeps the runtime from packing them anew for its kernels, which takes as much memory
-    again and makes it faster; by default, so is a model of more than `LARGE`.
+    again and makes it faster; by default, so is a model of more than `HELD_ONCE`.
     """
-    lean = weight_bytes(model) > LARGE if lean is None else lean
+    lean = weight_bytes(model) > HELD_ONCE if lean is None else lean
     copy = model.clone()
     weights: dict[str, npt.NDArray[Any]] = {}
     for name, value in copy.graph.initializers.items():

@@ -115,11 +115,12 @@ class Counter:
             NotFiniteError: it holds a NaN or an infinity; nothing of it is counted.
         """
         if values.size:
-            picked = pick(values, start)
+            picked = pick(values, start).copy()
             self.add_picked(picked, float(values.min()), float(values.max()), values.size)
 
     def add_picked(self, picked: Floats, low: float, high: float, size: int) -> None:
-        """Count what `pick` took of an array of ``size`` values with these extremes.
+        """Count what `pick` took of an array of ``size`` values with these extremes; it is kept for a
+        while, so it must be no part of a larger array.
 
         Raises:
             NotFiniteError: an extreme is a NaN or an infinity; nothing is counted.
@@ -132,8 +133,7 @@ class Counter:
         self.highs += int(math.ldexp(high, _SMALLEST))
         self.arrays, self.elements = self.arrays + 1, max(self.elements, size)
         step = step_of(size)
-        # A copy, because it may be a part of an array that is large.
-        self.waiting.setdefault(step, []).append(np.array(picked))
+        self.waiting.setdefault(step, []).append(picked)
         if step > 1:
             self.ends += low, high
         self.held += picked.size

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress
 from deploypipe.graph.files import weight_bytes
-from deploypipe.graph.parts import LARGE
+from deploypipe.graph.parts import HELD_ONCE
 from deploypipe.quantize.calibrator import Calibrator
 from deploypipe.quantize.correction import Correction
 from deploypipe.quantize.corrections.bias import Bias
@@ -66,9 +66,9 @@ class Job:
         the target, or the model is too large to be held as often as that takes."""
         profile = self.profile.resolve()
         unheard = profile.elsewhere(self.target.provider) or profile.strange(host()["flags"])
-        if not unheard and self.race is not None and weight_bytes(model) > LARGE:
+        if not unheard and self.race is not None and weight_bytes(model) > HELD_ONCE:
             unheard = (
-                f"its weights are {weight_bytes(model) / 1e9:.1f} GB, and several copies of them "
+                f"the model's weights are {weight_bytes(model) / 1e9:.1f} GB, and several copies of them "
                 "would have to be held; see with deploypipe bench whether it is faster"
             )
         return replace(self, profile=profile, race=None if unheard else self.race), unheard

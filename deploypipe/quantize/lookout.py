@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from deploypipe.graph.files import weight_bytes
+from deploypipe.graph.files import LARGE, weight_bytes
 from deploypipe.graph.parts import parts_of
 from deploypipe.graph.shapes import shaped_values, sizes_of
 from deploypipe.quantize.histogram import Floats, pick, step_of
@@ -34,9 +34,6 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 """Name -> array."""
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
-
-_HEAVY = 100_000_000
-"""Bytes of weights from which the runtime gets no second copy of them."""
 
 STREAMS_BYTES = 128_000_000
 """What the observed tensors of all samples that run at a time may hold."""
@@ -89,7 +86,7 @@ class Lookout:
     ) -> None:
         self._target, self._floored = target, frozenset(floored)
         self._model = model.clone()
-        self._lean = weight_bytes(model) > _HEAVY
+        self._lean = weight_bytes(model) > LARGE
         # In both sessions the runtime averages, so that the bits are the same.
         self._means = _average(self._model, means)
         inputs = {str(value.name) for value in model.graph.inputs}
@@ -99,7 +96,7 @@ class Lookout:
         self._whole: Session | None = None
         self._inside: _Inside | None = None
         self._shapes: Shapes = ()
-        self._opening = Lock()
+        self._alone = Lock()
 
     def divide(self, sample: Arrays) -> int:
         """Open the session for such samples; how many of them it may run at a time.
@@ -133,19 +130,27 @@ class Lookout:
         if self._inside is None:
             self._look_inside(_inferred_sizes(self._model, self._made, sample), shapes)
         inside = self._inside if shapes == self._shapes else None
-        made = inside(sample, start) if inside else self._answer(sample)
-        if inside is not None and not inside.is_sound(made, start):
-            inside, made = None, self._answer(sample)
+        made = inside(sample, start) if inside else None
+        if inside is None or made is None or not inside.is_sound(made, start):
+            yield from self._from_outside(sample, start)
+            return
         for name in self._fed:
             yield from _seen(name, sample[name], start, self._means_of(name, made))
         for name in self._made:
-            means = self._means_of(name, made)
-            if inside is not None:
-                yield from inside.seen(name, made, means)
-            else:
+            yield from inside.seen(name, made, self._means_of(name, made))
+
+    def _from_outside(self, sample: Arrays, start: int) -> Iterator[Seen]:
+        """The same with whole tensors in hand, of one sample at a time."""
+        with self._alone:
+            made = self._answer(sample)
+            for name in self._fed:
+                yield from _seen(name, sample[name], start, self._means_of(name, made))
+            for name in self._made:
+                means = self._means_of(name, made)
                 yield from _seen(name, made[name], start, means, name in self._floored)
-        if self._inside is None:
-            self._look_inside({name: made[name].size for name in self._made}, shapes)
+            if self._inside is None:
+                sizes = {name: made[name].size for name in self._made}
+                self._look_inside(sizes, _shapes_of(sample))
 
     def _look_inside(self, sizes: Mapping[str, int] | None, shapes: Shapes) -> None:
         """Open the session for these shapes, if the tensors' sizes are known."""
@@ -158,11 +163,10 @@ class Lookout:
         self._shapes = shapes
 
     def _answer(self, sample: Arrays) -> Arrays:
-        with self._opening:
-            if self._whole is None:
-                model = whole(self._model, [*self._made, *self._means.values()])
-                parts = parts_of(model, self._lean)
-                self._whole = self._stack.enter_context(self._target.open(parts))
+        if self._whole is None:
+            model = whole(self._model, [*self._made, *self._means.values()])
+            parts = parts_of(model, self._lean)
+            self._whole = self._stack.enter_context(self._target.open(parts))
         return self._whole(sample)
 
     def _means_of(self, name: str, made: Arrays) -> Means:
@@ -198,7 +202,8 @@ def _seen(
     values = np.asarray(array, np.float32)
     if values.size:
         low = 0.0 if floored else float(values.min())
-        yield Seen(name, pick(values, start), low, float(values.max()), values.size, means)
+        picked = pick(values, start).copy()  # or all of the tensor is held with it
+        yield Seen(name, picked, low, float(values.max()), values.size, means)
 
 
 def digest(sample: Arrays) -> int:
@@ -245,7 +250,7 @@ class _Inside:
         # The model's own outputs tell of a NaN wherever it came from.
         copy.graph.outputs[:] = [*outputs, *copy.graph.outputs]
         self._session = stack.enter_context(
-            target.open(parts_of(copy, weight_bytes(model) > _HEAVY))
+            target.open(parts_of(copy, weight_bytes(model) > LARGE))
         )
 
     def __call__(self, sample: Arrays, start: int) -> Arrays:

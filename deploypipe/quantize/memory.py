@@ -26,7 +26,7 @@ MOST = 4
 """Observations that a folder keeps."""
 ABANDONED = 3600.0
 """Seconds after which nobody is still writing a file."""
-_FORM = 2
+_FORM = 3
 """Raised when the same samples would be counted, or what was counted be written, otherwise."""
 
 

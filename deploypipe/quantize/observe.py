@@ -151,9 +151,11 @@ class _Streams:
         if self._pool is None:
             self._streams = self._lookout.divide(sample)
             self._pool = ThreadPoolExecutor(self._streams)
-        while len(self._running) > self._streams:
+        while len(self._running) >= self._streams:
             self._finish()
-        future = self._pool.submit(lambda: list(self._lookout(sample, start)))
+        # Its own arrays: the caller may fill the same ones with the next batch meanwhile.
+        own = {name: array.copy() for name, array in sample.items()}
+        future = self._pool.submit(lambda: list(self._lookout(own, start)))
         self._running.append((future, number))
 
     def _finish(self) -> None:

@@ -34,10 +34,10 @@ def layers_table(found: Mapping[str, Json]) -> RenderableType:
 def _coverage(layers: Mapping[str, Json]) -> list[str]:
     """How many tensors were compared, and that it says little where they are few."""
     count, of = len(layers["rows"]), layers["of"]
-    told = f"{count} of the {of} tensors of the reference compared, by name; the worst first."
+    told = f"{count} of the {of} tensors of the reference compared; the worst first."
     if count >= FEW * of:
         return [told]
-    then = "Compare with the file that the candidate was made from, or give --names FILE.json."
+    then = "Compare with the file that the candidate was made from, or pair more with --names."
     return [told, f"So few say little of the rest. {then}"]
 
 

@@ -150,6 +150,8 @@ def _lend(model: ModelParts, options: ort.SessionOptions, optimized: Path | None
     names = list(model.weights)
     values = [ort.OrtValue.ortvalue_from_numpy(model.weights[name]) for name in names]
     options.add_external_initializers(names, values)
+    for name, value in zip(names, values, strict=True):
+        options.add_initializer(name, value)  # else the session copies what it was just lent
     if model.lean:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if optimized is not None:  # a file in the temporary folder, which does not survive

@@ -70,6 +70,7 @@ class Optimize(Stage):
     takes: ClassVar[Kind] = Kind.ONNX
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxscript")
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if not self.tolerance >= 0:

@@ -66,7 +66,7 @@ class Quantize(Stage):
     takes: ClassVar[Kind] = Kind.ONNX
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("numpy", "onnx-ir")
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     measures: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ whose class derives from :class:`Metric`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -92,28 +92,36 @@ class MetricShelf(Shelf[Metric]):
         if not isinstance(spec, str) or ":" not in spec:
             return super().split(spec, where)
         name, _, argument = spec.partition(":")
-        known = list(options.model_of(self.get(name, where)).model_fields)
-        if not known:
+        fields = options.model_of(self.get(name, where)).model_fields
+        if not fields:
             raise UserError(f"'{name}' takes no argument, got '{argument}'", where=where or None)
-        given: dict[str, Any] = {}
-        for place, part in enumerate(argument.split(",")):
-            option, equals, value = part.partition("=")
-            if place == 0 and option not in known:
-                given[known[0]] = part
-            elif equals:
-                given[option.strip()] = options.value_of(value.strip())
-            else:
-                raise UserError(f"expected OPTION=VALUE, got '{part}'", where=where or None)
-        return name, given
+        first, *rest = argument.split(",")
+        if first.partition("=")[0].strip().isidentifier() and "=" in first:
+            return name, _options([first, *rest], where)
+        leading, field = next(iter(fields.items()))
+        value = first if field.annotation is str else options.value_of(first)
+        return name, {leading: value, **_options(rest, where)}
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of a spec: a name, ``name:argument,option=value``, or one with options."""
         bare = {
             "type": "string",
-            "pattern": "^python:.+:.+$",
-            "description": "python:FILE:FUNCTION",
+            "pattern": "^[a-z0-9-]+:.+$",
+            "description": "python:FILE:FUNCTION or NAME:OPTION=VALUE,OPTION=VALUE",
         }
         return {"anyOf": [*super().schema()["anyOf"], bare]}
+
+
+def _options(parts: Sequence[str], where: str) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for part in parts:
+        option, equals, value = (one.strip() for one in part.partition("="))
+        if not equals or option in given:
+            what = "comes twice" if equals else "is no OPTION=VALUE"
+            then = "Separate options by commas: python:FILE.py:FUNCTION,whole=true"
+            raise UserError(f"'{part}' {what}", where=where or None, then=then)
+        given[option] = options.value_of(value)
+    return given
 
 
 METRICS: MetricShelf = MetricShelf("metric", "deploypipe.validate.metrics", Metric)

@@ -118,17 +118,23 @@ class Experiment:
         self.clocks.append(gpu_clocks())
         with (
             no_garbage_collection(),
-            self.progress.task("time, at most", 1.0) as task,
+            self.progress.task("time", 1.0) as task,
         ):
-            told = 0.0
+            started, told = self.clock(), 0.0
             while isinstance(found := self._so_far(limit, began), Need):
                 for _ in self._rounds(found, began):
-                    share = min((self.clock() - began) / 1e9 / self._seconds(), 1.0)
+                    share = self._share(began, started)
                     task.advance(max(share - told, 0.0), _note(self.first[-1]))
                     told = max(share, told)
         self.expect(0)
         self.clocks.append(gpu_clocks())
         return found
+
+    def _share(self, began: int, started: int) -> float:
+        """Of the time that was left at ``started``, how much is gone."""
+        now = self.clock()
+        left = self._seconds() - (started - began) / 1e9
+        return 1.0 if left <= 0 else min((now - started) / 1e9 / left, 1.0)
 
     def measure(self, rounds: int) -> None:
         """Have at least ``rounds`` of the first run, or as many as the time allows."""

@@ -65,3 +65,7 @@ def test_a_script_ends_with_the_paragraph_and_its_code(capsys):
 def test_a_bug_in_a_script_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), one_paragraph():
         raise ZeroDivisionError
+
+
+def test_three_letters_are_no_word_to_guess_from():
+    assert did_you_mean("gpu", ["cpu", "cuda"]) == "known: cpu, cuda"

@@ -276,9 +276,9 @@ def test_the_name_of_a_class_is_that_of_its_file():
 
 def test_options_are_described_for_a_person():
     lines = {line.name: (line.type, line.default) for line in options.describe(Everything)}
-    assert lines["count"] == ("int", "required") and lines["share"] == ("number", "0.5")
+    assert lines["count"] == ("int", "required") and lines["share"] == ("float", "0.5")
     assert lines["shape"] == (SHAPES.kind, "disc(radius=1.0)")
     assert lines["maybe"] == (f"{SHAPES.kind} | null", "null")
-    assert lines["sizes"] == ("list of int", "[]") and lines["pair"][0] == "list of number"
+    assert lines["sizes"] == ("list of int", "[]") and lines["pair"][0] == "list of float"
     assert lines["mode"] == ("fast | exact", "fast") and lines["table"] == ("mapping", "{}")
-    assert lines["place"][0] == "path | null" and lines["name"] == ("text", "x")
+    assert lines["place"][0] == "path | null" and lines["name"] == ("str", "x")

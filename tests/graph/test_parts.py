@@ -76,5 +76,5 @@ def test_the_graph_that_the_runtime_made_can_be_read_back(model, tmp_path):
 
 def test_a_large_model_is_packed_only_if_asked(model, monkeypatch):
     assert not parts_of(model).lean
-    monkeypatch.setattr("deploypipe.graph.parts.LARGE", WEIGHT.nbytes)
+    monkeypatch.setattr("deploypipe.graph.parts.HELD_ONCE", WEIGHT.nbytes)
     assert parts_of(model).lean and not parts_of(model, lean=False).lean

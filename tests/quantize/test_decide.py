@@ -67,12 +67,12 @@ def test_units_that_a_cut_leaves_in_float_say_why(conv_net, quantize, monkeypatc
 def test_a_model_that_is_held_once_is_not_timed(conv_net, quantize, monkeypatch) -> None:
     from deploypipe.graph.files import weight_bytes
 
-    monkeypatch.setattr("deploypipe.quantize.job.LARGE", weight_bytes(conv_net) - 1)
+    monkeypatch.setattr("deploypipe.quantize.job.HELD_ONCE", weight_bytes(conv_net) - 1)
     race = Told({"float": 1.0, "all": 9.0})
     done = quantize(conv_net, X, race=race)
     assert done.modified and "decision" not in done.notes and not race.seen
     assert any("see with deploypipe bench whether it is faster" in one for one in done.refusals)
-    monkeypatch.setattr("deploypipe.quantize.job.LARGE", weight_bytes(conv_net))
+    monkeypatch.setattr("deploypipe.quantize.job.HELD_ONCE", weight_bytes(conv_net))
     assert not quantize(conv_net, X, race=race).modified
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -193,3 +194,41 @@ def test_large_tensors_run_alone(conv_net, monkeypatch) -> None:
     monkeypatch.setattr(lookout, "STREAMS_BYTES", 1)
     with lookout.Lookout(conv_net, ["r"], Cpu(threads=4)) as one:
         assert one.divide(sample) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_source_may_fill_one_array_again_and_again(conv_net, threads: int) -> None:
+    def reused() -> Iterator[dict[str, np.ndarray]]:
+        held = np.empty_like(SAMPLES[:1])
+        for row in SAMPLES:
+            held[:] = row
+            yield {"x": held}
+
+    target = Cpu(threads=threads)
+    one = observe(conv_net, TENSORS, batched(SAMPLES, 1), target)
+    assert same(one, observe(conv_net, TENSORS, reused(), target))
+
+
+def test_of_samples_of_other_shapes_one_is_held_at_a_time(any_size_net, monkeypatch) -> None:
+    from deploypipe.quantize.lookout import Lookout
+
+    held = most = 0
+    real = Lookout._answer
+
+    def answer(self, sample):
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        made = real(self, sample)
+        weakref.finalize(made["r"], let_go)
+        return made
+
+    def let_go():
+        nonlocal held
+        held -= 1
+
+    monkeypatch.setattr(Lookout, "_answer", answer)
+    sizes = np.random.default_rng(0).normal(size=(12, 1, 300, 300)).astype(np.float32)
+    feeds = [{"x": SAMPLES[:1]}, *({"x": sizes[i : i + 1, :, : 290 + i % 2]} for i in range(12))]
+    observe(any_size_net, TENSORS, feeds, Cpu(threads=4))
+    assert most == 1 and held == 0

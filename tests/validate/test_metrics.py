@@ -314,6 +314,8 @@ def test_a_function_of_the_users_is_a_metric(own):
     metric = METRICS.build(f"python:{function}")
     assert metric.total(metric.score(np.array([[1.0], [4.0]]), np.array([0.0, 0.0]))) == 2.5
     assert METRICS.build({"python": {"function": function, "unit": "kg"}}).unit == "kg"
+    assert METRICS.build(f"python:{function},unit=kg").unit == "kg"
+    assert METRICS.build("mean-average-precision:0.75").iou == 0.75
 
 
 def test_a_function_of_the_users_may_take_all_samples_at_once(own):
@@ -350,7 +352,9 @@ def test_a_function_that_gives_one_number_must_say_so(own):
         ("python:gone.py:judge", "no such file"),
         ("python:no_such_module:judge", "no module 'no_such_module'"),
         ("python:math:judge", "math has no function 'judge'"),
-        ("python:math:sqrt,whole", "expected OPTION=VALUE, got 'whole'"),
+        ("python:math:sqrt,whole", "'whole' is no OPTION=VALUE. Separate options by commas"),
+        ("mean-average-precision:iou=0.75,iou=0.5", "'iou=0.5' comes twice"),
+        ("mean-average-precision:iuo=0.75", "unknown option 'iuo', known: iou"),
         ("python:math:sqrt,hole=true", "unknown option 'hole', did you mean 'whole'"),
         ("top1:5", "'top1' takes no argument"),
         ("top9:5", "unknown metric 'top9'"),

@@ -29,8 +29,10 @@ class ShortenNames(GraphPass):
 
     def call(self, model: ir.Model) -> Outcome:
         weights = list(_weights(model)) if self.weights else []
-        renamed = _renumber(weights, _names_of_others(model, weights)) + _name_nodes(model)
-        changes = [f"shortened {renamed} names"] if renamed else []
+        shortened = _renumber(weights, _names_of_others(model, weights))
+        named = _name_nodes(model)
+        changes = [f"shortened the names of {shortened} weights"] if shortened else []
+        changes += [f"named {named} nodes after what they give"] if named else []
         return Outcome(model, bool(changes), changes)
 
 
@@ -53,8 +55,10 @@ def _renumber(weights: Sequence[ir.Value], kept: set[str | None]) -> int:
     names = _names(len(weights), kept)
     renamed = sum(weight.name != name for weight, name in zip(weights, names, strict=True))
     if renamed:
+        taken = {weight.name for weight in weights} | kept
+        aside = max((str(name) for name in taken), key=len) + "."  # no name starts so
         for number, weight in enumerate(weights):  # out of the way: a new name may be in use
-            weight.name = f"renaming {number}"
+            weight.name = f"{aside}{number}"
         for weight, name in zip(weights, names, strict=True):
             weight.name = name
     return renamed
