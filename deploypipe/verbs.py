@@ -133,7 +133,7 @@ def optimize_model(
     before = _bytes(file)
     _apart(file, out)
     target = settings.open_target()
-    feeds = _feeds(file, data.split("validation"), target) if data else None
+    feeds = _feeds(file, data.split("validation")) if data else None
     outcome = stage.apply(file, feeds, target)
     kept = [] if certificate is None else write_evidence(outcome.evidence, certificate)
     changes = [*outcome.changes, *summary(outcome.evidence)]
@@ -406,9 +406,9 @@ def _bytes(file: Path) -> int:
     return sum(path.stat().st_size for path in (file, *data_files(file).values()))
 
 
-def _feeds(file: Path, split: Split, target: Target) -> dict[str, np.ndarray]:
+def _feeds(file: Path, split: Split) -> dict[str, np.ndarray]:
     """A few samples, or as many as the model was exported for."""
-    return split.batch(range(batch_of(file, target, split) or min(8, len(split)))).inputs
+    return split.batch(range(batch_of(file, split) or min(8, len(split)))).inputs
 
 
 def _apart(file: Path, out: Path) -> None:

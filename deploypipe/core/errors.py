@@ -60,16 +60,16 @@ def one_paragraph() -> Iterator[None]:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for a close match, else the list of what is known.
 
-    Three letters are no word to guess from: ``gpu`` is not ``cpu`` mistyped.
+    Both for three letters, which say little: ``gpu`` is not ``cpu`` mistyped.
     """
     names = sorted(known)
     close = difflib.get_close_matches(word.replace("_", "-"), names, n=1, cutoff=0.6)
-    close = (
-        [] if len(word) < 4 else close or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    )
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"known: {', '.join(names)}" if names else "nothing is known here"
+    close = close or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    told = f"known: {', '.join(names)}" if names else "nothing is known here"
+    if not close:
+        return told
+    guess = f"did you mean '{close[0]}'?"
+    return guess if len(word) > 3 else f"{guess} {told[0].upper()}{told[1:]}"
 
 
 def needs_extra(who: str, module: str, extra: str) -> EnvironmentLacks:

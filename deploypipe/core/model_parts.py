@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ class ModelParts:
 
     graph: bytes
     weights: Mapping[str, npt.NDArray[Any]]
+    folder: Path | None = None
+    """Where the files lie that hold the weights which are in neither of the two."""
     lean: bool = False
     """The runtime shall not lay weights out anew for its kernels: slower, and half the memory."""
 

@@ -17,9 +17,14 @@ import onnx_ir as ir
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import writing
 from deploypipe.core.heap import give_back
+from deploypipe.graph.mapped import MappedTensor
 
 LARGE = 100_000_000
 """Bytes of a file of which no copy more than needed is held in memory."""
+
+HELD_ONCE = 1_000_000_000
+"""Bytes of weights of which not even one copy more than needed is held: what lies in files beside
+the model stays there until it is looked at."""
 
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights above which they are written beside the model; protobuf ends at 2 GiB."""
@@ -35,7 +40,10 @@ _AGAIN = "Export the model again, or copy it again together with all its files"
 
 
 def load(path: Path) -> ir.Model:
-    """Read an ONNX model; all its data are in memory afterwards, so the file may go or change.
+    """Read an ONNX model; its data are in memory afterwards, so the file may go or change.
+
+    External data of more than ``HELD_ONCE`` bytes stay where they are until they are looked at:
+    such files may be replaced meanwhile, but not cut short.
 
     External data are read only from regular files inside the model's own folder: an absolute
     location, a ``..`` or a link that leads outside is refused before anything is opened.
@@ -67,7 +75,7 @@ def load(path: Path) -> ir.Model:
         model = ir.serde.deserialize_model(proto)
         del proto
         name_own_domain(model)
-        _detach(model, places)
+        _detach(model, path, places)
     except Exception as error:  # whatever a damaged graph provokes in the reader
         raise _damaged(path, f"no valid ONNX model: {_reason(error)}") from error
     if weight_bytes(model) > LARGE:
@@ -84,15 +92,20 @@ def name_own_domain(model: ir.Model) -> None:
             imports[""] = max(version, imports.get("", 0))
 
 
-def _detach(model: ir.Model, places: Mapping[str, Path]) -> None:
+def _detach(model: ir.Model, path: Path, places: Mapping[str, Path]) -> None:
     """Hold the weights as arrays: protobuf copies one at each look, and one keeps all in memory.
 
     ``places`` are the files of external data by their location in the model.
     """
+    folder = Path(os.path.realpath(path.parent))
+    outside = sum(file.stat().st_size for file in set(places.values()))
     for graph in model.graphs():
         for value in graph.initializers.values():
             tensor = value.const_value
-            if tensor is not None and tensor.dtype != ir.DataType.STRING:
+            if tensor is not None and outside > HELD_ONCE and _is_outside(tensor):
+                file = places[str(tensor.location)]
+                value.const_value = MappedTensor(tensor, folder, str(file.relative_to(folder)))
+            elif tensor is not None and tensor.dtype != ir.DataType.STRING:
                 doc, notes = tensor.doc_string, dict(tensor.metadata_props)
                 array = _read(tensor, places) if _is_outside(tensor) else tensor.numpy()
                 value.const_value = ir.Tensor(

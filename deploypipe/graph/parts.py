@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from deploypipe.core.model_parts import ModelParts, is_usable
-from deploypipe.graph.files import weight_bytes
+from deploypipe.graph.files import HELD_ONCE, weight_bytes
+from deploypipe.graph.mapped import MappedTensor
 
 SMALL = 4096
 """Bytes up to which a weight stays in the graph: the runtime looks at shapes, axes and scales while
@@ -29,10 +31,6 @@ _PLAIN = frozenset(
 """Types that numpy has as well."""
 
 
-HELD_ONCE = 1_000_000_000
-"""Bytes of weights from which a second copy of them is too much."""
-
-
 def parts_of(model: ir.Model, lean: bool | None = None) -> ModelParts:
     """``model`` in parts; it stays as it is, and its weights are shared with the parts.
 
@@ -42,11 +40,15 @@ def parts_of(model: ir.Model, lean: bool | None = None) -> ModelParts:
     lean = weight_bytes(model) > HELD_ONCE if lean is None else lean
     copy = model.clone()
     weights: dict[str, npt.NDArray[Any]] = {}
+    folder: Path | None = None
     for name, value in copy.graph.initializers.items():
         tensor = value.const_value
         if tensor is None or tensor.nbytes <= SMALL or tensor.dtype not in _PLAIN:
             continue
         if value.is_graph_input() or value.is_graph_output():
+            continue
+        if isinstance(tensor, MappedTensor) and folder in (None, tensor.folder):
+            value.const_value, folder = tensor.reference(name), tensor.folder
             continue
         array = tensor.numpy()
         weights[name] = array if is_usable(array) else np.array(array, order="C")
@@ -54,4 +56,5 @@ def parts_of(model: ir.Model, lean: bool | None = None) -> ModelParts:
             "memory", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(array.shape), name=name
         )
     proto = ir.serde.serialize_model(copy)
-    return ModelParts(bytes(proto.SerializeToString(deterministic=True)), weights, lean)
+    graph = bytes(proto.SerializeToString(deterministic=True))
+    return ModelParts(graph, weights, folder, lean)

@@ -9,8 +9,7 @@ import onnx_ir as ir
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress
-from deploypipe.graph.files import weight_bytes
-from deploypipe.graph.parts import HELD_ONCE
+from deploypipe.graph.files import HELD_ONCE, weight_bytes
 from deploypipe.quantize.calibrator import Calibrator
 from deploypipe.quantize.correction import Correction
 from deploypipe.quantize.corrections.bias import Bias
@@ -66,9 +65,12 @@ class Job:
         the target, or the model is too large to be held as often as that takes."""
         profile = self.profile.resolve()
         unheard = profile.elsewhere(self.target.provider) or profile.strange(host()["flags"])
-        if not unheard and self.race is not None and weight_bytes(model) > HELD_ONCE:
+        large = weight_bytes(model) > HELD_ONCE
+        if not unheard and large:
             unheard = (
-                f"the model's weights are {weight_bytes(model) / 1e9:.1f} GB, and several copies of them "
-                "would have to be held; see with deploypipe bench whether it is faster"
+                f"the model's weights are {weight_bytes(model) / 1e9:.1f} GB, and several copies of "
+                "them would have to be held, for a diagnosis too; see with deploypipe bench whether "
+                "it is faster"
             )
-        return replace(self, profile=profile, race=None if unheard else self.race), unheard
+        race, diagnosis = None if unheard else self.race, self.diagnosis and not large
+        return replace(self, profile=profile, race=race, diagnosis=diagnosis), unheard

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress, Silent
 from deploypipe.core.tensors import TensorSpec, check_feeds
+from deploypipe.graph.interface import inputs_of
 from deploypipe.quantize.exact_sum import ExactSum
 from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
 from deploypipe.quantize.lookout import Arrays, ChannelMean, Lookout, Means, Seen, digest
@@ -89,7 +90,7 @@ def observe(
     """
     counters = {name: Counter() for name in tensors}
     sums = {mean: ExactSum() for mean in means}
-    specs = _specs(model)
+    specs = inputs_of(model)
     extremes: dict[str, tuple[float, float]] = {}
     samples, kept = 0, list[tuple[int, Arrays]]()
     progress = progress or Silent()
@@ -172,17 +173,6 @@ class _Streams:
         finally:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
-
-
-def _specs(model: ir.Model) -> list[TensorSpec]:
-    graph = model.graph
-    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
-    specs = []
-    for value in inputs:
-        dtype = value.dtype.numpy().name if value.dtype else "float32"
-        dims = [d if isinstance(d, int) else str(d.value or "?") for d in value.shape or ()]
-        specs.append(TensorSpec(str(value.name), dtype, tuple(dims)))
-    return specs
 
 
 def _split(batch: Arrays, specs: Sequence[TensorSpec]) -> Iterator[Arrays]:

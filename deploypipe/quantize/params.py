@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from deploypipe.core.mapped import let_go
 from deploypipe.quantize.histogram import Range
 
 _SMALLEST = 2.0**-60
@@ -77,8 +80,11 @@ def weight_params(
     (input scale * weight scale), is as fine as theirs.  A scale too small for the bias to fit
     int32 is raised.
     """
-    others = tuple(i for i in range(weight.ndim) if i != axis)
-    scales = np.abs(weight).max(axis=others).astype(np.float64) / limit
+    rows = np.moveaxis(weight, axis, 0)
+    scales, others = np.empty(len(rows)), tuple(range(1, rows.ndim))
+    for part in row_blocks(rows):
+        scales[part] = np.abs(rows[part]).max(axis=others)
+    scales /= limit
     if pair_limit is not None:
         scales = np.maximum(scales, _largest_pairs(weight, axis) / (pair_limit - 1))
     alive = scales > 0
@@ -109,10 +115,24 @@ def _largest_pairs(weight: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np
 
 def quantized_weight(weight: npt.NDArray[np.float32], params: WeightParams) -> npt.NDArray[np.int8]:
     """int8 values of a weight, of the same shape."""
-    shape = [-1 if i == params.axis else 1 for i in range(weight.ndim)]
-    scales = np.asarray(params.scales, np.float64).reshape(shape)
-    values = np.rint(weight.astype(np.float64) / scales)
-    return np.clip(values, -params.limit, params.limit).astype(np.int8)
+    integers = np.empty(weight.shape, np.int8)
+    rows, stored = (np.moveaxis(array, params.axis, 0) for array in (weight, integers))
+    scales = np.asarray(params.scales, np.float64).reshape(-1, *[1] * (weight.ndim - 1))
+    for part in row_blocks(rows):
+        values = np.rint(rows[part] / scales[part])
+        stored[part] = np.clip(values, -params.limit, params.limit)
+    return integers
+
+
+def row_blocks(array: npt.NDArray[Any], most: int = 1 << 22) -> Iterator[slice]:
+    """Slices along the first axis of at most ``most`` elements: what is computed of an array block
+    by block takes no several times its memory; what is looked at in its file is let go after the
+    last."""
+    rows = max(1, most // max(1, math.prod(array.shape[1:])))
+    for start in range(0, len(array), rows):
+        yield slice(start, start + rows)
+    if array.size > most:
+        let_go()
 
 
 def bias_scales(params: WeightParams, input_scale: float) -> npt.NDArray[np.float32]:

@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from deploypipe.core.errors import EnvironmentLacks, UserError
 from deploypipe.core.files import Json, writing
+from deploypipe.core.mapped import let_go
 from deploypipe.core.model_parts import ModelParts
 from deploypipe.core.tensors import TensorSpec, check_feeds
 from deploypipe.runtime import Feeds, Session
@@ -147,6 +148,10 @@ def _options(threads: int) -> ort.SessionOptions:
 
 def _lend(model: ModelParts, options: ort.SessionOptions, optimized: Path | None) -> list[Any]:
     """The weights as the runtime's values, which share the arrays' memory."""
+    let_go()  # else pages that both look at are held twice
+    if model.folder is not None:
+        folder = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(folder, str(model.folder))
     names = list(model.weights)
     values = [ort.OrtValue.ortvalue_from_numpy(model.weights[name]) for name in names]
     options.add_external_initializers(names, values)

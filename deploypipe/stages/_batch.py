@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx_ir as ir
+
 from deploypipe.core.errors import UserError
 from deploypipe.core.tensors import fixed_batch
 from deploypipe.data import Split
-from deploypipe.runtime import Target
+from deploypipe.graph.files import read_graph
+from deploypipe.graph.interface import inputs_of
 
 
-def batch_of(model: Path, target: Target, split: Split, limit: int | None = None) -> int | None:
+def batch_of(model: Path, split: Split, limit: int | None = None) -> int | None:
     """The batch size that an ONNX file is fixed at; None where any will do.
 
     Raises:
         UserError: ``limit``, or the whole split, is less than one batch.
     """
-    with target.open(model) as session:
-        fixed = fixed_batch(session.inputs)
+    fixed = fixed_batch(inputs_of(ir.from_proto(read_graph(model))))
     there = len(split) if limit is None else limit
     if fixed is not None and fixed > there:
         raise UserError(

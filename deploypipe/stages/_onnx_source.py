@@ -41,7 +41,7 @@ class OnnxSource(Source):
 
     def batch(self, split: Split, target: Target) -> int:
         load(Path(self.file))  # refuses what is damaged or points outside its folder
-        return batch_of(Path(self.file), target, split) or super().batch(split, target)
+        return batch_of(Path(self.file), split) or super().batch(split, target)
 
     def answer_shape(self, feeds: dict[str, np.ndarray], target: Target) -> tuple[int, ...]:
         with target.open(Path(self.file)) as session:

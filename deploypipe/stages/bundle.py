@@ -44,7 +44,7 @@ class Bundle(Stage):
     def content(self, source: Artifact, desk: Desk) -> Content:
         """What the bundle tells of the model, golden answers included."""
         split = desk.data.split("validation")
-        whole = batch_of(source.path, desk.target, split) or 1  # a fixed batch is filled
+        whole = batch_of(source.path, split) or 1  # a fixed batch is filled
         count = -(-self.goldens // whole) * whole
         batch = split.batch(range(min(count, len(split) // whole * whole)))
         with desk.target.open(source.path) as session:

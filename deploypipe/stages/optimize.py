@@ -81,7 +81,7 @@ class Optimize(Stage):
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         split = desk.data.split("validation")
-        size = batch_of(source.path, desk.target, split) or min(8, len(split))
+        size = batch_of(source.path, split) or min(8, len(split))
         feeds = split.batch(range(size)).inputs
         path = desk.out / "model.onnx"
         outcome = self.apply(source.path, feeds, desk.target)

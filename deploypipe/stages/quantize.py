@@ -108,7 +108,7 @@ class Quantize(Stage):
         if not self.method.needs_samples:
             return job
         split = desk.data.split("calibration")
-        fixed = batch_of(model, desk.target, split, self.samples)
+        fixed = batch_of(model, split, self.samples)
         count = self.samples or len(split)
         count -= count % (fixed or 1)  # a part of a batch does not fit such a model
         feeds = (one.inputs for one in split.batches(fixed or self.batch, count))

@@ -67,5 +67,6 @@ def test_a_bug_in_a_script_keeps_its_traceback():
         raise ZeroDivisionError
 
 
-def test_three_letters_are_no_word_to_guess_from():
-    assert did_you_mean("gpu", ["cpu", "cuda"]) == "known: cpu, cuda"
+def test_three_letters_say_too_little_to_guess_from_alone():
+    told = did_you_mean("gpu", ["cpu", "cuda"])
+    assert told == "did you mean 'cpu'? Known: cpu, cuda"

@@ -354,7 +354,7 @@ def test_a_function_that_gives_one_number_must_say_so(own):
         ("python:math:judge", "math has no function 'judge'"),
         ("python:math:sqrt,whole", "'whole' is no OPTION=VALUE. Separate options by commas"),
         ("mean-average-precision:iou=0.75,iou=0.5", "'iou=0.5' comes twice"),
-        ("mean-average-precision:iuo=0.75", "unknown option 'iuo', known: iou"),
+        ("mean-average-precision:iuo=0.75", "unknown option 'iuo', did you mean 'iou'"),
         ("python:math:sqrt,hole=true", "unknown option 'hole', did you mean 'whole'"),
         ("top1:5", "'top1' takes no argument"),
         ("top9:5", "unknown metric 'top9'"),

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from deploypipe.graph.constants import constant_of
 from deploypipe.quantize.correction import Correction, Draft
 from deploypipe.quantize.lookout import ChannelMean, Means
+from deploypipe.quantize.params import row_blocks
 from deploypipe.quantize.plan import QuantPlan, constants_of
 from deploypipe.quantize.profile import Kind
 from deploypipe.quantize.units import Unit
@@ -80,12 +81,21 @@ def takes_bias(unit: Unit) -> bool:
 
 def _shift(unit: Unit, weight: Floats, plan: QuantPlan, mean: Floats) -> npt.NDArray[np.float64]:
     """float64 [channels]: by how much rounded weights move the unit's result on average."""
-    error = plan.rounded_weight(unit, weight) - weight.astype(np.float64)
     if unit.kind is Kind.LINEAR:
-        rows = error if unit.axis == 1 else error.T
-        return np.asarray(mean.astype(np.float64) @ rows)
+        return _linear_shift(unit, weight, plan, mean.astype(np.float64))
+    error = plan.rounded_weight(unit, weight) - weight.astype(np.float64)
     error = error.reshape(*weight.shape[:2], -1).sum(2)  # [out, in of the group]
     groups = mean.size // weight.shape[1]
     inputs = mean.astype(np.float64).reshape(groups, weight.shape[1])
     parts = np.einsum("goi,gi->go", error.reshape(groups, -1, weight.shape[1]), inputs)
     return np.asarray(parts.reshape(-1))
+
+
+def _linear_shift(
+    unit: Unit, weight: Floats, plan: QuantPlan, mean: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    integers = np.moveaxis(plan.weight_integers(unit, weight), unit.axis, 0)  # [out, in]
+    floats = np.moveaxis(weight, unit.axis, 0)
+    scales = np.asarray(plan.weights[unit.result].scales, np.float64)[:, None]
+    shifts = [(integers[part] * scales[part] - floats[part]) @ mean for part in row_blocks(floats)]
+    return np.concatenate(shifts)
