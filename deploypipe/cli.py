@@ -243,6 +243,9 @@ def quantize(
     method: arguments.Method = None,
     calibrator: Annotated[str | None, typer.Option(help="See: deploypipe list calibrator")] = None,
     corrections: arguments.Corrections = None,
+    least_sqnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="What the outputs are to keep.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--everything", help="All that fuses, whether it is faster here or not")
     ] = False,
@@ -255,6 +258,7 @@ def quantize(
 
     options: dict[str, object] = {"decide": not everything}
     options |= {"calibrator": calibrator} if calibrator else {}
+    options |= {} if least_sqnr is None else {"least_sqnr": least_sqnr}
     options |= {} if corrections is None else {"corrections": arguments.names(corrections)}
     options |= {"method": arguments.spec(method)} if method else {}
     made = verbs.quantize_model(

@@ -127,12 +127,12 @@ def measured(words: list[str]) -> Facts:
 
 
 def _resident(number: int) -> int:
-    """Bytes of a process's own memory; pages of files that it has mapped do not count."""
+    """Bytes that a process holds, pages of files that it has mapped included."""
     try:
         lines = Path(f"/proc/{number}/status").read_text().splitlines()
     except OSError:
         return 0
-    line = next((one for one in lines if one.startswith("RssAnon")), "RssAnon: 0 kB")
+    line = next((one for one in lines if one.startswith("VmRSS")), "VmRSS: 0 kB")
     return int(line.split()[1]) << 10
 
 
