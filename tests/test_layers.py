@@ -60,6 +60,20 @@ def test_the_command_line_shows_layers(tiny, quantized, call, tmp_path):
     assert "So few say little of the rest" in call(*words, "--names", names).out
 
 
+def test_layers_of_other_shapes_are_counted_and_come_last(wide, call, tmp_path):
+    from deploypipe.verbs import optimize_model
+
+    settings = Settings(f"npz:{wide.samples}", target=CPU)
+    thin = tmp_path / "thin.onnx"
+    optimize_model(wide.model, thin, settings)
+    rows = compare_layer_files(wide.model, thin, settings)["layers"]["rows"]
+    fits = [row["fits"] for row in rows]
+    assert fits == sorted(fits, reverse=True) and 0 < sum(fits) < len(fits)
+    assert all(row["sqnr_db"] is None and not row["equal"] for row in rows if not row["fits"])
+    said = call("validate", wide.model, thin, "--layers", "--data", f"npz:{wide.samples}")
+    assert f"{fits.count(False)} more have other shapes" in " ".join(said.out.split())
+
+
 @pytest.mark.parametrize("text", ["[]", '{"a": 1}', "{"])
 def test_a_map_of_names_that_is_none_is_told(tmp_path, text):
     path = tmp_path / "names.json"

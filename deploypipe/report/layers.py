@@ -19,7 +19,7 @@ FEW = 0.25
 
 def layers_table(found: Mapping[str, Json]) -> RenderableType:
     """The worst layers by SQNR, and one line for each finding."""
-    rows = found["layers"]["rows"]
+    rows = [row for row in found["layers"]["rows"] if row["fits"]]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("layer", "operator", "SQNR", "drop", "largest error"):
         table.add_column(column, justify="left" if column in ("layer", "operator") else "right")
@@ -33,8 +33,11 @@ def layers_table(found: Mapping[str, Json]) -> RenderableType:
 
 def _coverage(layers: Mapping[str, Json]) -> list[str]:
     """How many tensors were compared, and that it says little where they are few."""
-    count, of = len(layers["rows"]), layers["of"]
+    of, paired = layers["of"], len(layers["rows"])
+    count = sum(row["fits"] for row in layers["rows"])
     told = f"{count} of the {of} tensors of the reference compared; the worst first."
+    if count < paired:
+        told += f" {paired - count} more have other shapes, as after channels were removed."
     if count >= FEW * of:
         return [told]
     then = "Compare with the file that the candidate was made from, or pair more with --names."

@@ -163,6 +163,7 @@ class LayerRow(Section):
     max_abs_error: float | None = None
     cosine: float | None = None
     drop_db: float | None = None
+    fits: bool = True
     equal: bool = False
     place: int | None = None
 

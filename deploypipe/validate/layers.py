@@ -24,8 +24,9 @@ CLEAN_DB = 40.0
 @dataclass(frozen=True)
 class Layer:
     """A tensor of both models.  ``sqnr_db`` is 10 log10 of signal (the reference) over noise (the
-    difference), in decibel; infinite where they are equal, None where the shapes differ or a value
-    is NaN.  ``drop_db`` is what is lost from the worst of the layers that it reads.
+    difference), in decibel; infinite where they are equal, None where the shapes differ (then
+    ``fits`` is False) or a value is NaN.  ``drop_db`` is what is lost from the worst of the layers
+    that it reads.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Layer:
     max_abs_error: float | None
     cosine: float | None
     drop_db: float | None = None
+    fits: bool = True
 
     def to_json(self) -> dict[str, Json]:
         """Infinity is null, and ``equal`` says so."""
@@ -56,7 +58,7 @@ class LayerComparison:
 
     @property
     def worst(self) -> tuple[Layer, ...]:
-        """By SQNR, the lowest first."""
+        """By SQNR, the lowest first; those of other shapes last."""
         return tuple(sorted(self.layers, key=_sqnr))
 
     @property
@@ -151,7 +153,8 @@ class _Sums:
         self.error = max(self.error, float(np.abs(difference).max(initial=0.0)))
 
     def layer(self, tensor: Inner, reference: str) -> Layer:
-        bare = Layer(reference, tensor.name, tensor.op, tensor.node, None, None, None)
+        names = reference, tensor.name, tensor.op, tensor.node
+        bare = Layer(*names, None, None, None, fits=self.fits)
         if not self.fits or not math.isfinite(self.noise):
             return bare
         length = math.sqrt(self.signal * self.power)
@@ -201,8 +204,8 @@ def _with_drops(rows: Sequence[Layer], candidate: Inside) -> Iterator[Layer]:
     return iter(found.values())
 
 
-def _sqnr(layer: Layer) -> float:
-    return -math.inf if layer.sqnr_db is None else layer.sqnr_db
+def _sqnr(layer: Layer) -> tuple[bool, float]:
+    return not layer.fits, -math.inf if layer.sqnr_db is None else layer.sqnr_db
 
 
 def _unbounded(value: object) -> bool:
