@@ -109,9 +109,7 @@ def models_table(found: dict[str, dict[str, Facts]]) -> str:
             lines.append(f"| {name} | does not export: {why} " + "| " * len(present) + "|")
             continue
         if not any(one["dead"]["removable"] for one in modes):
-            lines.append(
-                f"| {name} | none: no channel goes without all others " + "| " * len(present) + "|"
-            )
+            lines.append(f"| {name} | none " + "| " * len(present) + "|")
             continue
         goes = " / ".join(f"{one['dead']['removable'] / 1e6:.2f} M" for one in modes)
         cells = [" / ".join(cell(one.get(method)) for one in modes) for method in present]
