@@ -67,7 +67,7 @@ class OrtSession(Session):
                 self._write_profile_aside(options)
             if isinstance(model, ModelParts):
                 # The runtime reads the arrays where they lie, as long as the session lives.
-                self._weights = _lend(model, options, optimized)
+                self._weights = _lend(model, options, providers, optimized)
                 model = model.graph
             self._session: Any = _create(model, options, providers, optimized, self._where)
             _insist_on(providers[0][0], self._session.get_providers())
@@ -146,7 +146,12 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _lend(model: ModelParts, options: ort.SessionOptions, optimized: Path | None) -> list[Any]:
+def _lend(
+    model: ModelParts,
+    options: ort.SessionOptions,
+    providers: Sequence[Provider],
+    optimized: Path | None,
+) -> list[Any]:
     """The weights as the runtime's values, which share the arrays' memory."""
     let_go()  # else pages that both look at are held twice
     if model.folder is not None:
@@ -155,8 +160,10 @@ def _lend(model: ModelParts, options: ort.SessionOptions, optimized: Path | None
     names = list(model.weights)
     values = [ort.OrtValue.ortvalue_from_numpy(model.weights[name]) for name in names]
     options.add_external_initializers(names, values)
-    for name, value in zip(names, values, strict=True):
-        options.add_initializer(name, value)  # else the session copies what it was just lent
+    if _device(providers[0]) is None:
+        # Else the session copies what it was just lent; a device needs its copy.
+        for name, value in zip(names, values, strict=True):
+            options.add_initializer(name, value)
     if model.lean:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if optimized is not None:  # a file in the temporary folder, which does not survive

@@ -210,3 +210,23 @@ def test_the_room_imports_without_onnx_runtime_and_torch():
 def test_a_session_is_a_context_manager_of_its_own_type(model):
     with TARGETS.build("cpu").open(model) as session:
         assert isinstance(session, Session)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell")
+def test_a_lean_session_holds_no_copy_of_the_weights_it_was_lent():
+    import onnx_ir as ir
+
+    from deploypipe.graph.parts import parts_of
+    from deploypipe.validate.memory import resident
+
+    weight = np.ones((4096, 4096), np.float32)
+    model = ir.from_onnx_text(
+        '<ir_version: 8, opset_import: ["": 17]>'
+        "g (float[N,4096] x) => (float[N,4096] y) { y = MatMul(x, w) }",
+        initializers=[ir.tensor(weight, name="w")],
+    )
+    x = np.ones((1, 4096), np.float32)
+    before = resident("VmRSS")
+    with TARGETS.build({"cpu": {"threads": 1}}).open(parts_of(model, lean=True)) as session:
+        assert session({"x": x})["y"][0, 0] == 4096
+        assert resident("VmRSS") - before < weight.nbytes / 2
