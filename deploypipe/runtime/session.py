@@ -15,6 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from deploypipe.core.errors import EnvironmentLacks, UserError
 from deploypipe.core.files import Json, writing
+from deploypipe.core.heap import give_back
 from deploypipe.core.mapped import let_go
 from deploypipe.core.model_parts import ModelParts
 from deploypipe.core.tensors import TensorSpec, check_feeds
@@ -37,6 +38,9 @@ _DTYPES = {
     "tensor(string)": "object",
     "tensor(bfloat16)": "bfloat16",
 }
+
+MANY = 100_000_000
+"""Bytes of lent weights from which it pays to give back what the runtime held of them meanwhile."""
 
 
 class OrtSession(Session):
@@ -65,11 +69,15 @@ class OrtSession(Session):
             options = _options(threads)
             if profile:
                 self._write_profile_aside(options)
+            lent = 0
             if isinstance(model, ModelParts):
+                lent = sum(array.nbytes for array in model.weights.values())
                 # The runtime reads the arrays where they lie, as long as the session lives.
                 self._weights = _lend(model, options, providers, optimized)
                 model = model.graph
             self._session: Any = _create(model, options, providers, optimized, self._where)
+            if lent > MANY:
+                give_back()  # what the runtime held of them while it read the graph
             _insist_on(providers[0][0], self._session.get_providers())
             on_failure.pop_all()
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
