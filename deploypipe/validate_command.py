@@ -54,10 +54,7 @@ def validate(
 
     With --layers, REFERENCE may be FILE.py:FUNCTION, which builds a torch module.
     """
-    only_layers = {"--weights": weights, "--names": names}
-    for option, value in only_layers.items():
-        if value is not None and not layers:
-            raise UserError("only --layers takes it", where=option, then="Add --layers")
+    _check_layers(layers, budget, {"--weights": weights, "--names": names})
     limits, settings = arguments.budget(budget), arguments.settings(data, samples, target, threads)
     options: dict[str, Any] = {"metric": metric} if metric else {}
     if merge:
@@ -74,6 +71,16 @@ def validate(
     kept = {"records": records, "baseline": baseline}
     found = verbs.validate_models(reference, candidate, settings, limits, options, **kept)
     _judged(found, candidate.name, as_json)
+
+
+def _check_layers(layers: bool, budget: str | None, own: dict[str, object]) -> None:
+    """Refuse what would be passed over: options of layers alone, and a budget beside them."""
+    for option, value in own.items():
+        if value is not None and not layers:
+            raise UserError("only --layers takes it", where=option, then="Add --layers")
+    if layers and budget is not None:
+        then = "Ask for the verdict without --layers"
+        raise UserError("layers are compared without a verdict", where="--budget", then=then)
 
 
 def _merged(files: list[Path], as_json: bool, **how: Any) -> NoReturn:

@@ -136,6 +136,8 @@ def test_an_option_of_layers_alone_is_not_passed_over(call, tiny, tmp_path):
             2,
             f"deploypipe: {option}: only --layers takes it. Add --layers.\n",
         )
+    said = call(*words, "--layers", "--budget", "speedup=1")
+    assert said.code == 2 and "--budget: layers are compared without a verdict" in said.err
     said = call(*words, "--layers", "--weights", tmp_path / "x")
     assert said.code == 2 and "--weights: an ONNX file has its own weights" in said.err
 

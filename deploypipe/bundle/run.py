@@ -89,6 +89,14 @@ def tensor(image: Any, manifest: Any) -> Any:
     return np.ascontiguousarray(image)
 
 
+def read(path: str) -> Any:
+    with contextlib.suppress(ValueError):
+        image = np.load(path, allow_pickle=False)
+        if isinstance(image, np.ndarray):
+            return image
+    sys.exit(f"{path}: holds no array; write one image with numpy.save")
+
+
 def classify(image: Any, top: int, manifest: Any) -> str:
     feeds = {manifest["inputs"][0]["name"]: tensor(image, manifest)}
     scores = session(manifest).run(None, feeds)[0][0].astype(np.float64)
@@ -100,6 +108,8 @@ def classify(image: Any, top: int, manifest: Any) -> str:
 
 def main(words: list[str]) -> str:
     manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
+    if "--help" in words:
+        return str(__doc__).strip()
     number = words.pop(words.index("--top") + 1) if "--top" in words[:-1] else "5"
     paths = [word for word in words if word != "--top"]
     if not paths:
@@ -108,8 +118,7 @@ def main(words: list[str]) -> str:
     what = what or ("" if Path(paths[0]).is_file() else f"{paths[0]}: no such file")
     if what:
         sys.exit(f"{what}; python run.py image.npy --top 5")
-    top = int(number)
-    return classify(np.load(paths[0], allow_pickle=False), top, manifest)
+    return classify(read(paths[0]), int(number), manifest)
 
 
 if __name__ == "__main__":

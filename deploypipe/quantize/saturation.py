@@ -246,7 +246,7 @@ def warning(found: Mapping[str, Saturation], pair_limit: int | None = None) -> l
     if not harmed:
         return []
     name = min(harmed, key=lambda one: harmed[one].sqnr_db)
-    remedy = "; make a file of its own for those, with profile cpu-avx2"
+    remedy = "; for those, another file, by a recipe with quantize: {profile: cpu-avx2}"
     return [
         f"on an x86 processor without VNNI, sums of {len(harmed)} units would exceed 16 bits (worst: "
         f"'{name}', {harmed[name].sqnr_db:.0f} dB){remedy if pair_limit is None else ''}"

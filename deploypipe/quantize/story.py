@@ -50,8 +50,9 @@ def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quant
     job.check_names(unit.name for unit in found.units)
     placement = place(modern_model, found, job.keep_float)
     check_worth(placement)
-    # A cut may choose any unit, so the tensors of all are observed where there will be one.
-    wanted = place(modern_model, found, job.keep_float, follow=False) if job.race else placement
+    # A cut may choose any unit, and so may a repair: then the tensors of all are observed.
+    any_unit = job.race is not None or job.least_sqnr is not None
+    wanted = place(modern_model, found, job.keep_float, follow=False) if any_unit else placement
     seen = _observed(modern_model, wanted, job)
     shop = Workshop(
         modern_model, found, seen, wanted.roots, job.calibrator, job.profile, job.target, embeddings

@@ -54,9 +54,10 @@ def headline(report: Report) -> Headline:
 def _reason_to_pass(report: Report) -> str:
     checks = report.verdict.checks if report.verdict else []
     held = f"all {len(checks)} checks hold" if len(checks) > 1 else "the one check holds"
-    return "; ".join(
-        filter(None, [", ".join(gains(report)), held if checks else "no limit was set"])
-    )
+    parts = [", ".join(gains(report)), held if checks else "no limit was set"]
+    if checks and report.accuracy and not find_check(report, "accuracy"):
+        parts.append("accuracy was not judged, no accuracy_drop is in the budget")
+    return "; ".join(filter(None, parts))
 
 
 def gains(report: Report) -> list[str]:

@@ -80,7 +80,8 @@ class Validate(Stage):
             raise UserError(
                 "the samples of validation have no labels, and accuracy needs them",
                 where="data",
-                then="Give labels with the samples, or leave the validate step out",
+                then="Give labels with the samples (in an npz the array 'label'), or leave the "
+                "validate step out of the recipe",
             )
         count = len(split) if self.samples is None else self.samples
         if count > len(split):

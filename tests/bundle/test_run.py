@@ -75,6 +75,16 @@ def test_what_cannot_be_read_is_told(bundle, words, told):
     assert done.returncode == 1 and done.stderr.startswith(f"{told}; ")
 
 
+def test_what_is_no_array_is_told(bundle, tmp_path):
+    np.savez(tmp_path / "x.npz", image=np.zeros(3))
+    (tmp_path / "x.png").write_bytes(b"\x89PNG")
+    for name in ("x.npz", "x.png"):
+        done = run(bundle, tmp_path / name)
+        assert done.returncode == 1 and "holds no array" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert "replay the golden answers" in run(bundle, "--help").stdout
+
+
 def test_a_damaged_file_is_named(bundle):
     (bundle / "report.html").write_text("<p>better</p>")
     done = run(bundle)

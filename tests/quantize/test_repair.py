@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import numpy as np
+
 from deploypipe.quantize.noise import Noise
 from deploypipe.quantize.repair import repair
 
@@ -19,3 +21,13 @@ def test_a_promise_that_does_not_hold_takes_more():
 
 def test_in_the_end_everything_is_float():
     assert set(repair(NOISE, 20, lambda _: 0.0)) == set(NOISE.power)
+
+
+def test_a_repair_may_keep_any_unit_whether_it_was_planned_or_not(conv_net, quantize) -> None:
+    rows = np.random.default_rng(3).normal(size=(40, 1, 2, 2)).astype(np.float32)
+    conv_net.graph[1].op_type = "Erf"  # float, and so is then the pooling behind it
+    planned = {unit.name for unit in quantize(conv_net, rows).plan.units}
+    assert "head" in planned and "pool" not in planned
+    for floor in (30.0, 40.0, 50.0):
+        done = quantize(conv_net, rows, least_sqnr=floor)
+        assert not done.modified or done.plan.units

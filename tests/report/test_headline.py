@@ -64,3 +64,10 @@ def test_the_side_of_a_limit_is_what_is_noted_whatever_the_name(
 ) -> None:
     given = {"name": name, "measured": 3.0, "limit": 2.0, "unit": "x", "outcome": "PASS", **side}
     assert limit(CheckEntry.model_validate(given)) == told
+
+
+def test_a_pass_says_that_accuracy_was_not_judged(report: dict[str, Any]) -> None:
+    assert "not judged" not in headline(read_report(report)).reason
+    kept = [one for one in report["verdict"]["checks"] if "accuracy" not in one["name"]]
+    report["verdict"]["checks"] = kept
+    assert "accuracy was not judged" in headline(read_report(report)).reason
