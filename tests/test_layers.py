@@ -150,7 +150,7 @@ def test_samples_that_a_torch_module_cannot_take_are_told(call, tiny, tmp_path):
     words = ["validate", f"{tmp_path / 'net.py'}:net", tiny.model]
     said = call(*words, "--layers", "--names", names)
     assert said.code == 2
-    assert "REFERENCE: the module cannot take the samples (x float32" in said.err
+    assert "REFERENCE: the model cannot take the samples (x float32" in said.err
     said = call(*words, "--data", f"npz:{tiny.samples}")
     assert said.code == 2
     assert "no such model file. Export it first: deploypipe export" in said.err

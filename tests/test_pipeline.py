@@ -288,25 +288,22 @@ def test_a_link_of_the_users_called_bundle_is_left_alone(tiny, call, tmp_path):
     assert names(tmp_path / "shelf") == ["manifest.json"]
 
 
-def test_a_tar_of_the_users_called_bundle_is_left_alone(tiny, call, tmp_path):
-    mine = tmp_path / "out" / "bundle.tar"
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("bundle.tar", "is there already and no bundle"),
+        ("report.html", "is there already and of no run"),
+        ("summary.md", "is there already and of no run"),
+    ],
+)
+def test_a_file_of_the_users_that_is_called_as_ours_is_left_alone(tiny, call, tmp_path, name, told):
+    mine = tmp_path / "out" / name
     mine.parent.mkdir()
     mine.write_text("mine")
     ran = call("run", tiny.file, "-o", tmp_path / "out", "--json")
     assert ran.code == 2
-    assert "bundle.tar: is there already and no bundle" in ran.json["error"]
-    assert names(tmp_path / "out") == ["bundle.tar"]
-    assert mine.read_text() == "mine"
-
-
-def test_a_report_of_the_users_is_left_alone(tiny, call, tmp_path):
-    mine = tmp_path / "out" / "report.html"
-    mine.parent.mkdir()
-    mine.write_text("mine")
-    ran = call("run", tiny.file, "-o", tmp_path / "out", "--json")
-    assert ran.code == 2
-    assert "report.html: is there already and of no run" in ran.json["error"]
-    assert names(tmp_path / "out") == ["report.html"]
+    assert f"{name}: {told}" in ran.json["error"]
+    assert names(tmp_path / "out") == [name]
     assert mine.read_text() == "mine"
 
 

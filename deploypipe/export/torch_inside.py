@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from deploypipe.core.errors import UserError
+from deploypipe.export.forward import forward
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -49,7 +49,7 @@ class TorchInside:
 
         def look(feeds: Arrays) -> Arrays:
             found.clear()
-            _run(self.module, feeds)
+            forward(self.module, feeds, where="REFERENCE", then=_THEN)
             return {name: found.get(name, _NOTHING) for name in names}
 
         with ExitStack() as hooks:
@@ -59,20 +59,7 @@ class TorchInside:
             yield look
 
 
-def _run(module: torch.nn.Module, feeds: Arrays) -> None:
-    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in feeds.values()]
-    try:
-        with torch.no_grad():
-            module(*tensors)
-    except Exception as error:  # whatever the user's forward() raises
-        shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in feeds.items())
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"the module cannot take the samples ({shapes}): {type(error).__name__}: {reason}",
-            where="REFERENCE",
-            then="Give the samples that the candidate was exported for",
-        ) from error
-
+_THEN = "Give the samples that the candidate was exported for"
 
 _NOTHING = np.zeros(0, np.int64)
 """What a module gives that does not run: it compares with nothing."""

@@ -152,7 +152,7 @@ class _Streams:
         if self._pool is None:
             self._streams = self._lookout.divide(sample)
             self._pool = ThreadPoolExecutor(self._streams)
-        while len(self._running) >= self._streams:
+        while len(self._running) > self._streams:  # one waits, so that no thread does
             self._finish()
         # Its own arrays: the caller may fill the same ones with the next batch meanwhile.
         own = {name: array.copy() for name, array in sample.items()}

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from deploypipe.compress.torch_model import Builder, TorchModel, load_weights
-from deploypipe.compress.training import call
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import sha256_file
+from deploypipe.export.forward import forward
 from deploypipe.runtime import Target
 from deploypipe.stages import Desk
 from deploypipe.stages._source import Source
@@ -44,19 +44,10 @@ class TorchSource(Source):
         return Artifact.of(Kind.TORCH, desk.out, "source")
 
     def answer_shape(self, feeds: dict[str, np.ndarray], target: Target) -> tuple[int, ...]:
+        then = "Set data.preprocess and data.input so that the samples fit forward()"
         module = self.model().module.eval()
-        tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
-        try:
-            with torch.no_grad():
-                answer = call(module, tensors)
-        except Exception as error:  # whatever the user's forward() raises
-            shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in feeds.items())
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"the model cannot take the samples ({shapes}): {type(error).__name__}: {reason}",
-                where="model.build",
-                then="Set data.preprocess and data.input so that the samples fit forward()",
-            ) from error
+        answer = forward(module, feeds, where="model.build", then=then)
+        answer = answer[0] if isinstance(answer, tuple | list) else answer
         if not isinstance(answer, torch.Tensor):
             raise UserError(
                 f"the model answers with {type(answer).__name__}, not with a tensor",
