@@ -81,7 +81,8 @@ def _terminated(number: int, _: object) -> NoReturn:
 def _usage(error: Any) -> str:
     """A wrong word of the command line, with where to look the right ones up."""
     command = error.ctx.command_path if error.ctx else "deploypipe"
-    return f"{error.format_message().rstrip('.')}. See: {command} --help"
+    told = error.format_message().rstrip(".")
+    return f"{told}{'' if told.endswith('?') else '.'} See: {command} --help"
 
 
 def _fail(text: str, code: int, as_json: bool) -> None:
