@@ -247,6 +247,9 @@ def quantize(
     least_sqnr: Annotated[
         float | None, typer.Option(metavar="DB", help="What the outputs are to keep.")
     ] = None,
+    least_agreement: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="Of a classifier's answers, to stay.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--everything", help="All that fuses, whether it is faster here or not")
     ] = False,
@@ -259,7 +262,8 @@ def quantize(
 
     options: dict[str, object] = {"decide": not everything}
     options |= {"calibrator": calibrator} if calibrator else {}
-    options |= {} if least_sqnr is None else {"least_sqnr": least_sqnr}
+    floors = {"least_sqnr": least_sqnr, "least_agreement": least_agreement}
+    options |= {name: value for name, value in floors.items() if value is not None}
     options |= {} if corrections is None else {"corrections": arguments.names(corrections)}
     options |= {"method": arguments.spec(method)} if method else {}
     made = verbs.quantize_model(

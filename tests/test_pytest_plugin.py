@@ -315,7 +315,7 @@ def test_functions_and_modules_can_be_compared(suite):
     result = suite("""
         import time
         def test_functions(latency):
-            claim = latency.compare(lambda: time.sleep(0.001), lambda: time.sleep(0.004), rounds=3)
+            claim = latency.compare(lambda: None, lambda: time.sleep(0.02), rounds=3)
             claim.faster_than(1.01)
             assert claim.comparison.fresh == "session"
     """)
@@ -338,7 +338,7 @@ def test_a_latency_that_leaves_its_past_raises_an_alarm(suite, pytester):
     body = """
         import time
         def test_drifting(latency):
-            fast, slow = lambda: time.sleep(0.001), lambda: time.sleep(0.004)
+            fast, slow = lambda: None, lambda: time.sleep(0.02)
             latency.compare(fast, slow, rounds=3).faster_than(1.01)
     """
     suite(body)

@@ -47,6 +47,10 @@ class Job:
     """Node name -> reason, for nodes that are to stay as they are."""
     least_sqnr: float | None = None
     """dB that the outputs are to keep; units go back to float for it, up to all."""
+    least_agreement: float | None = None
+    """Percent of a classifier's answers that are expected to stay; units go back for it too."""
+    classifies: bool = False
+    """Whether the samples have classes for labels, so that changed answers are worth a warning."""
     diagnosis: bool = False
     """Whether the notes shall tell what every unit loses, and the worst causes."""
     memory: Memory | None = None

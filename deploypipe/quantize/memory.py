@@ -18,6 +18,7 @@ from deploypipe.core.files import writing
 from deploypipe.graph.parts import parts_of
 from deploypipe.quantize.histogram import CODES, Histogram
 from deploypipe.quantize.lookout import Arrays, ChannelMean
+from deploypipe.quantize.margins import Margins
 from deploypipe.quantize.observe import Observation
 from deploypipe.runtime.host import package_version
 from deploypipe.runtime.onnx_runtime import BUILDS
@@ -26,7 +27,7 @@ MOST = 4
 """Observations that a folder keeps."""
 ABANDONED = 3600.0
 """Seconds after which nobody is still writing a file."""
-_FORM = 3
+_FORM = 4
 """Raised when the same samples would be counted, or what was counted be written, otherwise."""
 
 
@@ -106,6 +107,9 @@ def write(observation: Observation, file: Path) -> None:
     for i, (mean, array) in enumerate(observation.means.items()):
         arrays[f"m{i}"] = array
         facts["means"].append(astuple(mean))
+    if observation.margins is not None:
+        arrays["leaders"] = observation.margins.leaders
+        arrays["powers"] = observation.margins.powers
     for i, sample in enumerate(observation.kept):
         for name, array in sample.items():
             arrays[f"k{i}.{sorted(sample).index(name)}"] = array
@@ -138,4 +142,5 @@ def _observation(arrays: Mapping[str, np.ndarray]) -> Observation:
         {name: arrays[f"k{i}.{j}"] for j, name in enumerate(names)}
         for i, names in enumerate(facts["kept"])
     ]
-    return Observation(histograms, facts["samples"], tuple(kept), means)
+    margins = Margins(arrays["leaders"], arrays["powers"]) if "leaders" in arrays else None
+    return Observation(histograms, facts["samples"], tuple(kept), means, margins)

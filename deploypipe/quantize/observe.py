@@ -21,6 +21,7 @@ from deploypipe.graph.interface import inputs_of
 from deploypipe.quantize.exact_sum import ExactSum
 from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
 from deploypipe.quantize.lookout import Arrays, ChannelMean, Lookout, Means, Seen, digest
+from deploypipe.quantize.margins import Collector, Margins, answers_of
 from deploypipe.quantize.units import name_of
 from deploypipe.runtime import Target
 
@@ -38,13 +39,14 @@ class Observation:
     """Tensor name -> histogram, over so many samples; ``kept`` are some of them, the same ones in
     any order.
 
-    ``means`` are those that were asked for.
+    ``means`` are those that were asked for, ``margins`` those of a classifier's answers.
     """
 
     histograms: Mapping[str, Histogram]
     samples: int
     kept: tuple[Arrays, ...] = ()
     means: Means = field(default_factory=dict)
+    margins: Margins | None = None
 
     @property
     def probes(self) -> tuple[Arrays, ...]:
@@ -88,23 +90,16 @@ def observe(
         UserError: there is no sample, samples do not fit the inputs, or a tensor takes a NaN or an
             infinity.
     """
-    counters = {name: Counter() for name in tensors}
-    sums = {mean: ExactSum() for mean in means}
+    tallies = _Tallies(model, tensors, means)
     specs = inputs_of(model)
     extremes: dict[str, tuple[float, float]] = {}
     samples, kept = 0, list[tuple[int, Arrays]]()
     progress = progress or Silent()
 
-    def count(held: Sequence[Seen], number: int) -> None:
-        for seen in held:
-            _count(counters[seen.name], seen, number, model)
-            for mean, array in seen.means.items():
-                sums[mean].add(array)
-
     with (
-        Lookout(model, tensors, target, means, floored) as lookout,
+        Lookout(model, tallies.watched, target, means, floored) as lookout,
         progress.task("observe", expected) as task,
-        _Streams(lookout, count) as streams,
+        _Streams(lookout, tallies.count) as streams,
     ):
         for batch in feeds:
             check_feeds(batch, specs, _WHERE)
@@ -119,9 +114,43 @@ def observe(
     if not samples:
         raise UserError("there are none", where=_WHERE, then="Give at least one, better 100")
     _check_lively(extremes)
-    histograms = {name: one.histogram() for name, one in counters.items()}
-    averages = {mean: one.mean() for mean, one in sums.items() if one.count}
-    return Observation(histograms, samples, tuple(sample for _, sample in kept), averages)
+    return tallies.observation(samples, tuple(sample for _, sample in kept))
+
+
+class _Tallies:
+    """All that is counted over the samples, in whatever order they come."""
+
+    def __init__(
+        self, model: ir.Model, tensors: Sequence[str], means: Collection[ChannelMean]
+    ) -> None:
+        self._model = model
+        self._counters = {name: Counter() for name in tensors}
+        self._sums = {mean: ExactSum() for mean in means}
+        found = answers_of(model)
+        self._answers = None if found is None else found[0]
+        self._margins = Collector(1 if found is None else found[1])
+
+    @property
+    def watched(self) -> list[str]:
+        """The tensors to look at: those that were asked for, and a classifier's answers."""
+        answers = [] if self._answers is None else [self._answers]
+        return list(dict.fromkeys([*self._counters, *answers]))
+
+    def count(self, held: Sequence[Seen], number: int) -> None:
+        """Of one sample, the one with that number."""
+        for seen in held:
+            if seen.name in self._counters:
+                _count(self._counters[seen.name], seen, number, self._model)
+            if seen.name == self._answers and len(seen.picked) == seen.size:
+                self._margins.add(seen.picked)
+            for mean, array in seen.means.items():
+                self._sums[mean].add(array)
+
+    def observation(self, samples: int, kept: tuple[Arrays, ...]) -> Observation:
+        """What came of all."""
+        histograms = {name: one.histogram() for name, one in self._counters.items()}
+        averages = {mean: one.mean() for mean, one in self._sums.items() if one.count}
+        return Observation(histograms, samples, kept, averages, self._margins.margins())
 
 
 def _keep(kept: list[tuple[int, Arrays]], number: int, sample: Arrays) -> list[tuple[int, Arrays]]:

@@ -14,6 +14,7 @@ from deploypipe.quantize.correct import Step, correct, told
 from deploypipe.quantize.correction import Correction, Draft
 from deploypipe.quantize.decide import FLOAT, NEEDED, Decision, Question, Race, decide
 from deploypipe.quantize.diagnose import Diagnosis, diagnose
+from deploypipe.quantize.floor import check_floor, floor_db, kept
 from deploypipe.quantize.forms import counted
 from deploypipe.quantize.histogram import Histogram
 from deploypipe.quantize.job import Job
@@ -48,10 +49,11 @@ def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quant
     modern_model, converted = modern(model, job.profile.min_opset)
     found = find_units(modern_model, job.profile)
     job.check_names(unit.name for unit in found.units)
+    check_floor(job, modern_model)
     placement = place(modern_model, found, job.keep_float)
     check_worth(placement)
     # A cut may choose any unit, and so may a repair: then the tensors of all are observed.
-    any_unit = job.race is not None or job.least_sqnr is not None
+    any_unit = any((job.race, job.least_sqnr is not None, job.least_agreement is not None))
     wanted = place(modern_model, found, job.keep_float, follow=False) if any_unit else placement
     seen = _observed(modern_model, wanted, job)
     shop = Workshop(
@@ -61,16 +63,18 @@ def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quant
     decision, draft = (
         _decided(shop, eager, wanted, job, job.race) if job.race else (None, Draft(shop, eager))
     )
+    least = floor_db(job, seen.margins)
     draft, steps, reasons = (
-        (None, [], _slower(decision)) if draft is None else _improved(draft, job, decision)
+        (None, [], _slower(decision)) if draft is None else _improved(draft, job, decision, least)
     )
     notes = _notes(shop, draft, len(placement.units), decision, steps)
     warnings = _warnings(shop, unheard)
     if draft is None:
         return Quantized(model.clone(), False, [], [*reasons, *warnings], [], notes=notes)
-    done = _shipped(draft, decision, steps, notes, job)
-    done.changes[:0] = converted
-    done.refusals += [*reasons, *warnings]
+    done, near = _shipped(draft, decision, steps, notes, job), kept(draft, job, least)
+    done.changes[:] = [*converted, *done.changes, *near.changes]
+    done.refusals += [*reasons, *near.warnings, *warnings]
+    notes["outputs"] = near.notes
     return done
 
 
@@ -90,14 +94,13 @@ def _observed(model: ir.Model, wanted: Placement, job: Job) -> Observation:
 
 
 def _improved(
-    first: Draft, job: Job, decision: Decision | None
+    first: Draft, job: Job, decision: Decision | None, least: float | None
 ) -> tuple[Draft | None, list[Step], list[str]]:
     """Corrected, and with units put back if the outputs need it; no draft if that leaves nothing.
 
     Beside it the steps, and sentences about what else is float.
     """
     draft, steps = correct(first, job.corrections, job.progress)
-    least = job.least_sqnr
     if least is None:
         return draft, steps, []
     ways: list[Sparing] = [noisiest]

@@ -49,7 +49,7 @@ class Quantize(Stage):
     only it is corrected, by each of ``corrections`` where that brings the outputs nearer.  With
     ``decide``, what is not faster in 8 bits on this machine stays float, up to the whole model; so do
     the nodes named in ``keep_float``, and those that cost the outputs so much that they would fall
-    below ``least_sqnr`` dB.
+    below ``least_sqnr`` dB, or fewer than ``least_agreement`` percent of a classifier's answers stay.
     """
 
     method: Annotated[Method, OneOf(METHODS)] = Static()
@@ -61,17 +61,24 @@ class Quantize(Stage):
     decide: bool = True
     keep_float: tuple[str, ...] = ()
     least_sqnr: float | None = None
+    least_agreement: float | None = None
     diagnose: bool = True
 
     takes: ClassVar[Kind] = Kind.ONNX
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("numpy", "onnx-ir")
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     measures: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.batch < 1 or (self.samples is not None and self.samples < 1):
             raise ValueError("samples and batch must be at least 1")
+        if self.least_agreement is not None and not 0 <= self.least_agreement < 100:
+            raise ValueError("least_agreement is a percentage below 100")
+        promised = {"least_sqnr": self.least_sqnr, "least_agreement": self.least_agreement}
+        for name, value in promised.items():
+            if value is not None and not self.method.needs_samples:
+                raise ValueError(f"{name} is for static int8: no other method puts units back")
 
     def work(self, data: Data) -> Work:
         if not self.method.needs_samples:
@@ -103,6 +110,7 @@ class Quantize(Stage):
             corrections=self.corrections,
             keep_float=dict.fromkeys(self.keep_float, "the recipe says so"),
             least_sqnr=self.least_sqnr,
+            least_agreement=self.least_agreement,
             diagnosis=self.diagnose,
         )
         if not self.method.needs_samples:
@@ -116,7 +124,10 @@ class Quantize(Stage):
         if desk.kept is not None:
             memory = Memory(desk.kept, f"{desk.data.digest} {count}")
         timed = race(desk.target, desk.progress) if self.decide else None
-        return replace(job, feeds=feeds, samples=count, race=timed, memory=memory)
+        classes = split.labels is not None and split.labels.dtype.kind == "i"
+        return replace(
+            job, feeds=feeds, samples=count, race=timed, memory=memory, classifies=classes
+        )
 
 
 _PACE = Pace(rounds=3, blocks=16, budget_seconds=12, slot_seconds=0.002)
