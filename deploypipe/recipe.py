@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
+from deploypipe.changes import SHORT, change
 from deploypipe.core import options, shelf
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.data import DataRecipe
 from deploypipe.data.recipe import Seed
 from deploypipe.data.spec import locate
+from deploypipe.plain_yaml import NO_YAML, load_yaml
 from deploypipe.runtime import TARGETS
 from deploypipe.stages import STAGES, Stage
 from deploypipe.validate.verdict import Budget
@@ -65,7 +65,7 @@ class ModelRecipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, given: Any) -> Any:
-        return model_of_text(given) if isinstance(given, str) else given
+        return SHORT["model"](given) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ModelRecipe:
@@ -74,11 +74,6 @@ class ModelRecipe(BaseModel):
         if self.onnx and (self.weights or self.args):
             raise ValueError("weights and args belong to build, not to onnx")
         return self
-
-
-def model_of_text(text: str) -> dict[str, Any]:
-    """What a bare ``model:`` text stands for."""
-    return {"onnx" if text.endswith(".onnx") else "build": text}
 
 
 class _Plugins(BaseModel):
@@ -118,8 +113,8 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         UserError: no such file, not YAML, or the first thing that is wrong in it.
     """
     given = _yaml_file(path)
-    for change in changes:
-        _set(given, change)
+    for asked in changes:
+        change(given, asked, Recipe.model_fields)
     _load_plugins(options.check(_Plugins, given, "").plugins, path.absolute().parent)
     return options.check(Recipe, given, "")
 
@@ -128,99 +123,13 @@ def _yaml_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError("no such recipe", where=str(path), then="Give the path of a YAML file")
     try:
-        given = _load(path.read_text(encoding="utf-8"))
-    except _NO_YAML as error:
+        given = load_yaml(path.read_text(encoding="utf-8"))
+    except NO_YAML as error:
         reason = " ".join(str(error).split())
         raise UserError(f"not YAML: {reason}", where=str(path)) from error
     if not isinstance(given, dict):
         raise UserError("a recipe is a mapping with name, model, data and steps", where=str(path))
     return given
-
-
-_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What reading YAML raises; ValueError for no text, or a date such as 2020-13-45."""
-
-
-class _Yaml(yaml.SafeLoader):
-    """Plain YAML, where 1e-3 is a number, as in JSON, and a key may stand only once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1 and key.value != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key.value}' is given twice", key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def _load(text: str) -> Any:
-    return yaml.load(text, _Yaml)  # a SafeLoader
-
-
-def _set(given: dict[str, Any], change: str) -> None:
-    """Apply ``a.b.0.c=value``; a step may be named, not numbered: ``steps.train.epochs=3``."""
-    path, equals, text = change.partition("=")
-    if not equals or not path:
-        raise UserError(f"expected a.b=value, got {change!r}", where="--set")
-    try:
-        value = _load(text)
-    except _NO_YAML as error:
-        raise UserError(f"{text!r} is not a YAML value", where=f"--set {path}") from error
-    place: Any = given
-    *parents, last = path.split(".")
-    for part in parents:
-        place = _inside(place, part, path)
-    place[_key(place, last, path)] = value
-
-
-def _inside(place: Any, part: str, path: str) -> Any:
-    """What ``part`` leads to, made a mapping where it is none yet."""
-    key = _key(place, part, path)
-    known = isinstance(place, list) or key in place
-    inner: Any = _opened(place[key] if known else None, part)
-    place[key] = inner
-    # A step may be named instead of numbered, and then its name leads to its options at once.
-    named = isinstance(place, list) and isinstance(inner, dict) and part in inner
-    if named and not isinstance(inner[part], dict | list):
-        inner[part] = _opened(inner[part], part)
-    return inner[part] if named else inner
-
-
-def _opened(value: Any, part: str) -> dict[str, Any] | list[Any]:
-    """A mapping or list as it is; a bare name as a mapping that has room for its options."""
-    if isinstance(value, dict | list):
-        return value
-    if not isinstance(value, str):
-        return {}
-    if part == "data":
-        return {"source": value}
-    return model_of_text(value) if part == "model" else {value: {}}
-
-
-def _key(place: Any, part: str, path: str) -> Any:
-    """A mapping's key, or the position of a list's entry, by number or by the name of a step."""
-    if isinstance(place, dict):
-        return part
-    names = [next(iter(entry), "") if isinstance(entry, dict) else entry for entry in place]
-    if part.isdigit() and int(part) < len(place):
-        return int(part)
-    if names.count(part) == 1:
-        return names.index(part)
-    if part in names:
-        places = ", ".join(str(place) for place, name in enumerate(names) if name == part)
-        raise UserError(
-            f"'{part}' is there more than once",
-            where=f"--set {path}",
-            then=f"Give its number instead, one of {places}",
-        )
-    known = ", ".join(map(str, names))
-    raise UserError(f"no entry '{part}'; there are: {known}", where=f"--set {path}")
 
 
 def _load_plugins(plugins: Sequence[str], folder: Path) -> None:

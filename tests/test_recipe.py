@@ -167,7 +167,12 @@ def test_keys_may_be_merged_from_an_anchor(read):
 
 @pytest.mark.parametrize(
     "change",
-    ["steps.train.epochs=3", "steps.0.train.epochs=3", "steps.0={train: {epochs: 3}}"],
+    [
+        "steps.train.epochs=3",
+        "steps.0.train.epochs=3",
+        "steps.0.epochs=3",
+        "steps.0={train: {epochs: 3}}",
+    ],
 )
 def test_set_reaches_the_option_of_a_step(read, change):
     steps = build_steps(read(GOOD, change))
@@ -175,7 +180,7 @@ def test_set_reaches_the_option_of_a_step(read, change):
     assert len(steps) == 4
 
 
-@pytest.mark.parametrize("step", ["export", "1.export"])
+@pytest.mark.parametrize("step", ["export", "1.export", "1"])
 def test_set_gives_options_to_a_bare_step(read, step):
     stage = build_steps(read(GOOD, f"steps.{step}.tolerance=1e-3"))[1].stage
     assert stage.tolerance == 1e-3
@@ -226,7 +231,11 @@ def test_later_changes_win_and_values_are_yaml(read):
         ("steps.9.x=1", "--set steps.9.x: no entry '9'; there are: train, export, optimize"),
         ("steps.train.epoch=3", "steps[0].train: unknown option 'epoch', did you mean 'epochs'?"),
         ("seed.x=3", "seed: expected int, got {'x': 3}."),
-        ("sead=3", "unknown option 'sead', did you mean 'seed'?"),
+        ("sead=3", "--set sead: a recipe has no 'sead', did you mean 'seed'?"),
+        (
+            "train.epochs=3",
+            "--set train.epochs: a recipe has no 'train', did you mean 'steps.train.epochs'?",
+        ),
         ("name.x.y=3", "name: expected str, got"),
         ("steps.0=5", "steps[0]: expected the name of a stage"),
     ],
@@ -239,7 +248,7 @@ def test_set_asks_which_of_two_steps_of_one_name_is_meant(read, told):
     twice = GOOD + "  - train: {epochs: 1}\n"
     message = "--set steps.train.epochs: 'train' is there more than once. Give its number instead, "
     assert told(twice, "steps.train.epochs=3") == f"{message}one of 0, 4."
-    assert build_steps(read(twice, "steps.4.epochs=3".replace(".epochs", ".train.epochs")))
+    assert build_steps(read(twice, "steps.4.epochs=3"))
 
 
 SOURCE = """

@@ -35,9 +35,14 @@ def _coverage(layers: Mapping[str, Json]) -> list[str]:
     """How many tensors were compared, and that it says little where they are few."""
     of, paired = layers["of"], len(layers["rows"])
     count = sum(row["fits"] for row in layers["rows"])
-    told = f"{count} of the {of} tensors of the reference compared; the worst first."
+    shown = (
+        f"the worst {SHOWN} are shown (--json tells all)" if count > SHOWN else "the worst first"
+    )
+    told = f"{count} of the {of} tensors of the reference compared; {shown}."
     if count < paired:
         told += f" {paired - count} more have other shapes, as after channels were removed."
+    if paired < of:
+        told += f" {of - paired} have no counterpart in the candidate, as after nodes were fused."
     if count >= FEW * of:
         return [told]
     then = "Compare with the file that the candidate was made from, or pair more with --names."

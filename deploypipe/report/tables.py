@@ -43,18 +43,23 @@ def _lines(value: Json) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{key}: {_inline(item)}" for key, item in value.items()] or ["none"]
     if isinstance(value, list):
-        shown = [str(item) for item in value[:_MOST]]
-        if len(value) > _MOST:
-            shown.append(f"... and {len(value) - _MOST} more (--json shows all)")
-        return shown or ["none"]
+        return _first(value)
     return [_inline(value)]
+
+
+def _first(value: list[Json]) -> list[str]:
+    """As many as a terminal shows, and how many there are beside."""
+    shown = [str(item) for item in value[:_MOST]]
+    if len(value) > _MOST:
+        shown.append(f"... and {len(value) - _MOST} more (--json shows all)")
+    return shown or ["none"]
 
 
 def _inline(value: Json) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
-        return ", ".join(str(item) for item in value[:_MOST]) or "none"
+        return ", ".join(_first(value))
     return json.dumps(value) if isinstance(value, Mapping) else str(value)
 
 
