@@ -132,7 +132,8 @@ def _quality(
     question: Question,
     feeds: Sequence[Mapping[str, np.ndarray]],
 ) -> Quality:
-    if data is None or data.split("validation").labels is None:
+    own = question.metric.of_reference or data is None or data.split("validation").labels is None
+    if data is None or own:
         return by_nearness(target, reference, feeds)
     split = question.asked(data.split("validation"))
     return by_metric(target, split, question.metric, question.output)

@@ -252,12 +252,16 @@ def _slower(decision: Decision | None) -> list[str]:
     costs = decision.costs
     worst = sorted(costs.fused, key=lambda name: costs.in_float[name] - costs.in_int[name])[:3]
     told = (
-        f"'{name}' takes {costs.in_int[name]:.0f} microseconds, {costs.in_float[name]:.0f} in float"
+        f"'{name}' takes {costs.in_int[name]:.0f} microseconds in 8 bits, "
+        f"{costs.in_float[name]:.0f} in float"
         for name in worst
     )
+    tried = len(decision.times) - 1
+    how = "the only way" if tried == 1 else f"the best of {tried} ways"
     return [
-        f"the model stays float: the best of {len(decision.times) - 1} placements in 8 bits takes "
-        f"{best:.2f} of its time; {'; '.join(told)}"
+        f"the model stays float: in 8 bits it takes {best:.2f} of its time, {how} that was tried; "
+        f"{'; '.join(told)}",
+        "for fewer bytes at that speed: quantize --everything (decide: false), or --method weight-only",
     ]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 from deploypipe.core.files import Json
+from deploypipe.core.options import in_words
 from deploypipe.report import words
 from deploypipe.report.schema import Report, StageEntry
 
@@ -121,7 +122,7 @@ def _value(value: Json) -> str:
         return f"{value:.6g}"
     if isinstance(value, list) and all(isinstance(each, str | int | float) for each in value):
         return words.plain(", ".join(map(_value, value)), 200)
-    return words.plain(json.dumps(value, ensure_ascii=False, default=str), 200)
+    return words.plain(in_words(value), 200)
 
 
 def command(report: Report) -> str:

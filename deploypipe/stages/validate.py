@@ -76,12 +76,12 @@ class Validate(Stage):
 
     def work(self, data: Data) -> Work:
         split = data.split("validation")
-        if split.labels is None:
+        if split.labels is None and not self.metric.of_reference:
             raise UserError(
                 "the samples of validation have no labels, and accuracy needs them",
                 where="data",
-                then="Give labels with the samples (in an npz the array 'label'), or leave the "
-                "validate step out of the recipe",
+                then="Give labels with the samples (in an npz the array 'label'), or take the metric "
+                "agreement, which needs none",
             )
         count = len(split) if self.samples is None else self.samples
         if count > len(split):
@@ -144,11 +144,12 @@ class Validate(Stage):
     ) -> dict[str, np.ndarray]:
         """The metric's rows of every step; the first and the last have answered already."""
         labels = list(steps)
-        inner = {label: self._record(steps[label], label, desk).scores for label in labels[1:-1]}
+        truth = answers.pairs.labels
+        inner = {one: self._record(steps[one], one, truth, desk).scores for one in labels[1:-1]}
         first, last = answers.pairs.reference_rows, answers.pairs.candidate_rows
         return {labels[0]: first, **inner, labels[-1]: last}
 
-    def _record(self, artifact: Artifact, label: str, desk: Desk) -> Records:
+    def _record(self, artifact: Artifact, label: str, truth: np.ndarray, desk: Desk) -> Records:
         split = desk.data.split("validation")
         with desk.target.open(artifact.path) as session:
             return record(
@@ -158,6 +159,7 @@ class Validate(Stage):
                 label=label,
                 limit=self.samples,
                 output=self.output,
+                labels=truth,
                 progress=desk.progress,
             )
 

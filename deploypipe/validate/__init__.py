@@ -32,6 +32,8 @@ class Metric(ABC):
     """``points`` only for a metric that lies in 0..1 before it is scaled."""
     scale: ClassVar[float] = 1.0
     """The metric times ``scale`` is in ``unit``: 100 for points."""
+    of_reference: ClassVar[bool] = False
+    """The labels are what the reference answers (:meth:`truth`), so that samples need none."""
     takes: ClassVar[str] = "outputs [N, ...] and labels [N, ...]"
     """The shapes that it fits, in words."""
 
@@ -46,6 +48,10 @@ class Metric(ABC):
     def predict(self, outputs: np.ndarray) -> np.ndarray | None:
         """Predicted classes int64 [N], or None where the model predicts no class."""
         return None
+
+    def truth(self, outputs: np.ndarray) -> np.ndarray:
+        """Labels [N, ...] from the reference's outputs [N, ...], for a metric ``of_reference``."""
+        raise NotImplementedError(f"{METRICS.name_of(self)} takes labels from samples")
 
     def estimator(self, rows: np.ndarray) -> Estimator:
         """The metric of samples that are drawn with repetition, for rows [N, k]; default: mean."""

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deploypipe.core.model_parts import ModelParts
 from deploypipe.core.tensors import TensorSpec
 from deploypipe.runtime import Session, Target
+from deploypipe.validate import Metric
 from deploypipe.validate.alone import alone
 from deploypipe.validate.file_experiment import experiment_on
 from deploypipe.validate.interleave import Opener
@@ -45,7 +48,13 @@ def compare_file_latency(
 
 
 def record_files(
-    reference: Path, candidate: Path, target: Target, samples: Samples, **how: Any
+    reference: Path,
+    candidate: Path,
+    target: Target,
+    samples: Samples,
+    *,
+    metric: Metric | None = None,
+    **how: Any,
 ) -> tuple[Records, Records]:
     """Both files' records of the same samples: the reference's, the candidate's.
 
@@ -53,11 +62,16 @@ def record_files(
     """
     _signature(reference, candidate, target)
 
-    def one(path: Path, label: str) -> Records:
+    def one(path: Path, label: str, **more: Any) -> Records:
         with target.open(path) as session:
-            return record(session, samples, label=label, **how)
+            return record(session, samples, metric=metric, label=label, **{**how, **more})
 
-    return one(reference, "reference"), one(candidate, "candidate")
+    more: dict[str, Any] = {}
+    if metric is not None and metric.of_reference:
+        found = one(reference, "reference", labelled=False)
+        none = np.zeros(len(found))  # which the metric refuses
+        more["labels"] = none if found.predictions is None else found.predictions
+    return one(reference, "reference", **more), one(candidate, "candidate", **more)
 
 
 def opener(target: Target, model: Path | bytes | ModelParts) -> Opener:

@@ -97,12 +97,15 @@ def record_pairs(
     parts: list[Pairs] = []
     with (progress or Silent()).task("answers", limit or len(samples)) as task:
         for one in samples.batches(size, limit):
-            if labelled:
+            if labelled and not metric.of_reference:
                 check_labels(one, samples.name)
             answers = {
                 name: answer(session, one.inputs, len(one.ids), size)
                 for name, session in sessions.items()
             }
+            if labelled and metric.of_reference:
+                truth = metric.truth(answers["reference"][scored["reference"]])
+                one = replace(one, labels=truth)
             parts.append(_pair_batch(answers, scored, one, metric, labelled))
             task.advance(len(one.ids))
     return join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -71,6 +71,7 @@ def record(
     limit: int | None = None,
     output: str | None = None,
     labelled: bool = True,
+    labels: np.ndarray | None = None,
     keep_bytes: int = KEEP_BYTES,
     progress: Progress | None = None,
 ) -> Records:
@@ -85,6 +86,7 @@ def record(
         limit: Only the first so many.
         output: Which output is scored; default the first.
         labelled: False needs no labels; the scores are NaN, predictions and outputs are there.
+        labels: [N, ...] of these samples in order, instead of their own.
         keep_bytes: Raw outputs to keep.
         progress: Told after each batch.
 
@@ -92,12 +94,18 @@ def record(
         UserError: no labels, a label that is NaN or no class, inputs or outputs that do not fit.
     """
     metric = metric or METRICS.build("top1")
+    if labelled and labels is None and metric.of_reference:
+        name = METRICS.name_of(metric)
+        raise UserError(f"{name} is of two models, and here is one", where="metric")
     scored = output_name(session, output, label or "the model")
     size = fixed_batch(session.inputs) or batch
     parts: list[Records] = []
     room, where = keep_bytes, label or samples.name
     with (progress or Silent()).task(f"answers {label}".strip(), limit or len(samples)) as task:
         for one in samples.batches(size, limit):
+            if labels is not None:
+                done = sum(map(len, parts))
+                one = replace(one, labels=labels[done : done + len(one)])
             if labelled:
                 check_labels(one, samples.name)
             answers = answer(session, one.inputs, len(one.ids), size)
@@ -138,7 +146,7 @@ def check_labels(batch: Batch, where: str) -> None:
         raise UserError(
             "the samples have no labels, and accuracy needs them",
             where=where,
-            then="Give labels with the samples; agreement and layers need none",
+            then="Give labels with the samples, or take the metric agreement, which needs none",
         )
     labels = np.asarray(batch.labels).reshape(len(batch.ids), -1)
     bad = ~np.isfinite(labels.astype(np.float64)).all(axis=1)

@@ -46,7 +46,7 @@ def test_float_ships_where_nothing_is_faster(raced, time: float) -> None:
     done, _ = raced(all=time)
     assert not done.modified
     assert next(node.op_type for node in done.model.graph) == "Conv"
-    assert f"placements in 8 bits takes {time:.2f} of its time" in done.refusals[0]
+    assert f"in 8 bits it takes {time:.2f} of its time" in done.refusals[0]
     assert done.notes["fused"] == 0
     assert done.notes["decision"]["winner"] == "float"
 
