@@ -402,7 +402,8 @@ def _rows(stats: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str, str, s
         for name, value in getattr(report, "user_properties", ()):
             if name == PROPERTY and report.when == "call":
                 check = json.loads(value)
-                told = _measured(check) + (f"; drift: {check['drift']}" if check["drift"] else "")
+                told = check["why"] if check["measured"] is None else _measured(check)
+                told += f"; drift: {check['drift']}" if check["drift"] else ""
                 yield report.nodeid, check["outcome"], check["name"], told
 
 

@@ -212,7 +212,8 @@ def test_a_claim_without_a_baseline_is_undecided_and_says_how_to_keep_one(suite)
 def test_a_baseline_is_kept_and_run_again(suite, pytester):
     kept = suite(KEPT.format(candidate="short.onnx"), "--deploypipe-update")
     kept.assert_outcomes(passed=1)
-    kept.stdout.fnmatch_lines(["*test_deployable*PASS*not slower*"])
+    kept.stdout.fnmatch_lines(["*test_deployable*PASS*not slower*short.onnx is now the baseline*"])
+    assert "not measured" not in kept.stdout.str().split("= deploypipe =")[1]
     assert (pytester.path / ".deploypipe" / "baselines.json").is_file()
     again = suite(KEPT.format(candidate="short.onnx"))
     again.assert_outcomes(passed=1, warnings=again.parseoutcomes().get("warnings", 0))

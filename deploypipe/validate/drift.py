@@ -52,7 +52,7 @@ class Drift:
     new_nonfinite: int
     """Samples with NaN or infinity from the candidate where the reference has none."""
     worst: tuple[str, ...]
-    """Ids of the samples that moved most, worst first."""
+    """Ids of the samples that moved most, worst first: those whose answer changed before others."""
     new_nonfinite_values: int = 0
     """Single values, over all samples and outputs, that are newly NaN or infinity."""
     first_nonfinite: str | None = None
@@ -138,8 +138,11 @@ def _flips(pairs: Pairs) -> dict[str, int]:
 
 
 def _worst(pairs: Pairs) -> tuple[Worst, ...]:
+    """New NaN or infinity first, then other answers than the reference's, then by error."""
     error = np.where(pairs.new_nonfinite > 0, np.inf, np.nan_to_num(pairs.moved.error, nan=0.0))
-    order = np.argsort(-error, kind="stable")[:WORST]
+    was, now = pairs.reference_predictions, pairs.candidate_predictions
+    flipped = was != now if was is not None and now is not None else np.zeros(len(pairs), bool)
+    order = np.lexsort((-error, ~flipped, ~np.isinf(error)))[:WORST]
     return tuple(_told(pairs, int(i)) for i in order if error[i] > 0)
 
 

@@ -48,6 +48,12 @@ def test_the_distances_are_those_of_their_formulas():
     assert told.worst == ("s1", "s0")
 
 
+def test_changed_answers_come_before_larger_errors_and_new_nan_before_both():
+    was = np.float32([[9, 0], [1, 0], [9, 0], [5, 0]])
+    now = np.float32([[4, 0], [0, 0.5], [6, 0], [np.nan, 0]])
+    assert measure_drift(records(was), records(now)).worst == ("s3", "s1", "s0", "s2")
+
+
 def test_nan_is_counted_and_left_out_of_the_distances():
     broken = A.copy()
     broken[0, 0], broken[1, 1] = np.nan, np.inf
