@@ -33,7 +33,8 @@ Method = Annotated[
 Corrections = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME,...", help="Default: the cheap ones. See: deploypipe list correction"
+        metavar="NAME[:OPTION=VALUE],...",
+        help="Default: the cheap ones. See: deploypipe list correction",
     ),
 ]
 Samples = Annotated[int | None, typer.Option(help="Use only so many samples.")]
@@ -85,23 +86,30 @@ def _limit(text: str) -> tuple[str, float]:
         raise UserError(f"expected NAME=NUMBER, got {text!r}", where="--budget") from None
 
 
-def spec(text: str) -> dict[str, dict[str, Any]]:
+def spec(text: str, where: str) -> dict[str, dict[str, Any]]:
     """``weight-only`` or ``weight-only:block=32,zero_points=true``: a name and its options."""
     name, _, options = text.partition(":")
-    return {name.strip(): dict(_option(part) for part in options.split(",") if part.strip())}
+    given = (part for part in options.split(",") if part.strip())
+    return {name.strip(): dict(_option(part, where) for part in given)}
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _option(text: str, where: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise UserError(f"expected NAME:OPTION=VALUE, got {text!r}", where="--method")
+        raise UserError(f"expected NAME:OPTION=VALUE, got {text!r}", where=where)
     return name.strip(), value_of(value.strip())
 
 
-def names(text: str) -> list[str]:
-    """``bias,clip``; nothing for an empty text or ``none``."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    return [] if found == ["none"] else found
+def specs(text: str, where: str) -> list[dict[str, dict[str, Any]]]:
+    """``bias,clip:steps=9,share=0.5``; nothing for an empty text or ``none``."""
+    found: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        is_option = "=" in part and ":" not in part.partition("=")[0]
+        if is_option and found:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return [] if found == ["none"] else [spec(one, where) for one in found]
 
 
 def percent(text: str) -> float:

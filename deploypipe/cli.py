@@ -213,7 +213,11 @@ def optimize(
     model: Model,
     output: Output,
     passes: Annotated[
-        str | None, typer.Option(help="Comma-separated; default: the exact set.")
+        str | None,
+        typer.Option(
+            metavar="NAME[:OPTION=VALUE],...",
+            help="Default: the exact set. See: deploypipe list pass",
+        ),
     ] = None,
     plugin: Annotated[
         list[Path] | None, typer.Option(help="A Python file with passes of your own.")
@@ -229,9 +233,9 @@ def optimize(
     from deploypipe import verbs
     from deploypipe.report.tables import key_table
 
-    names = None if passes is None else [name.strip() for name in passes.split(",")]
+    named = None if passes is None else arguments.specs(passes, "--passes")
     settings = arguments.settings(data, None, target, None)
-    found = verbs.optimize_model(model, output, settings, names, plugin or [], certificate)
+    found = verbs.optimize_model(model, output, settings, named, plugin or [], certificate)
     _show(found, as_json, key_table)
 
 
@@ -242,7 +246,10 @@ def quantize(
     data: Data = None,
     samples: Samples = None,
     method: arguments.Method = None,
-    calibrator: Annotated[str | None, typer.Option(help="See: deploypipe list calibrator")] = None,
+    calibrator: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[:OPTION=VALUE]", help="See: deploypipe list calibrator"),
+    ] = None,
     corrections: arguments.Corrections = None,
     least_sqnr: Annotated[
         float | None, typer.Option(metavar="DB", help="What the outputs are to keep.")
@@ -261,11 +268,15 @@ def quantize(
     from deploypipe.report.tables import key_table
 
     options: dict[str, object] = {"decide": not everything}
-    options |= {"calibrator": calibrator} if calibrator else {}
+    options |= {"calibrator": arguments.spec(calibrator, "--calibrator")} if calibrator else {}
     floors = {"least_sqnr": least_sqnr, "least_agreement": least_agreement}
     options |= {name: value for name, value in floors.items() if value is not None}
-    options |= {} if corrections is None else {"corrections": arguments.names(corrections)}
-    options |= {"method": arguments.spec(method)} if method else {}
+    options |= (
+        {}
+        if corrections is None
+        else {"corrections": arguments.specs(corrections, "--corrections")}
+    )
+    options |= {"method": arguments.spec(method, "--method")} if method else {}
     made = verbs.quantize_model(
         model, output, arguments.settings(data, samples, target, None), options
     )
