@@ -36,6 +36,7 @@ _WHOLE_BYTES = frozenset(
 )
 """Types of which no element shares a byte with another."""
 
+_WEIGHTS = frozenset({".pt", ".pth", ".ckpt", ".safetensors"})
 _AGAIN = "Export the model again, or copy it again together with all its files"
 
 
@@ -191,9 +192,14 @@ def read_graph(path: Path) -> onnx.ModelProto:
         UserError: the file is missing, cut short or no ONNX.
     """
     if not path.exists():
-        raise UserError("no such file", where=str(path), then="Give the path of an ONNX model")
+        code = f"Export it first: deploypipe export {path} -o model.onnx --data SPEC"
+        then = code if ".py:" in str(path) else "Give the path of an ONNX model"
+        raise UserError("no such file", where=str(path), then=then)
     if path.is_dir():
         raise UserError("is a directory, not an ONNX file", where=str(path))
+    if path.suffix in _WEIGHTS:
+        then = f"Export the model first: deploypipe export FILE.py:FUNCTION --weights {path} -o "
+        raise UserError("weights, not an ONNX file", where=str(path), then=f"{then}model.onnx")
     try:
         content = path.read_bytes()
     except OSError as error:

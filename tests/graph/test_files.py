@@ -89,6 +89,18 @@ def test_a_save_that_is_cut_short_leaves_the_model_that_was_there(external, monk
         before, other = other, before
 
 
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_weights_are_no_model_and_the_export_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(UserError, match=rf"weights, not an ONNX file.*--weights .*{name}"):
+        load(tmp_path / name)
+
+
+def test_a_torch_model_has_to_be_exported_first(tmp_path):
+    with pytest.raises(UserError, match=r"Export it first: deploypipe export .*net.py:build"):
+        load(tmp_path / "net.py:build")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="nothing.onnx: no such file"):
         load(tmp_path / "nothing.onnx")
