@@ -6,10 +6,12 @@ is plain text, because typer's rich one takes another 0.1 s.
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -28,7 +30,7 @@ from deploypipe.arguments import (
     TargetName,
     Threads,
 )
-from deploypipe.core.errors import DeploypipeError
+from deploypipe.core.errors import DeploypipeError, EnvironmentLacks
 from deploypipe.shown import show as _show
 
 app = typer.Typer(
@@ -63,7 +65,9 @@ def main() -> None:
         _fail(_usage(error), 2, as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
-    except Exception:
+    except Exception as error:
+        if lack := _used_up(error):
+            _fail(lack, EnvironmentLacks.exit_code, as_json)
         traceback.print_exc()
         _fail("That is a bug of deploypipe: please report what stands above.", OUR_BUG, as_json)
     if code == STOPPED:
@@ -71,6 +75,18 @@ def main() -> None:
         whole = "What was not finished is as it was before."
         _fail(f"Stopped. {kept if sys.argv[1:2] == ['run'] else whole}", code, as_json)
     sys.exit(code or 0)
+
+
+def _used_up(error: Exception) -> str | None:
+    """What to tell where the machine has run out of something, in whatever file or array."""
+    if isinstance(error, MemoryError):
+        return "There is not enough memory. deploypipe plan RECIPE tells what a run takes."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = error.filename or tempfile.gettempdir()
+        return (
+            f"{place}: no space is left on the device. Free some, or set TMPDIR to another folder."
+        )
+    return None
 
 
 def _terminated(number: int, _: object) -> NoReturn:

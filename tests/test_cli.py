@@ -286,6 +286,27 @@ def test_plan_writes_nothing(tiny, call, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device", "/scratch/a"), "/scratch/a: no space is left on"),
+        (OSError(28, "No space left on device"), "set TMPDIR to another folder"),
+        (MemoryError("Unable to allocate 9 TiB"), "There is not enough memory"),
+    ],
+)
+def test_what_the_machine_has_run_out_of_is_told_without_a_traceback(
+    monkeypatch, call, error, told
+):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("deploypipe.catalogue.catalogue", fail)
+    said = call("list")
+    assert said.code == 4
+    assert told in said.err
+    assert "Traceback" not in said.err and "bug" not in said.err
+
+
 def test_a_bug_of_ours_shows_its_traceback_and_has_its_own_exit_code(monkeypatch, call):
     monkeypatch.setattr("deploypipe.catalogue.catalogue", lambda kind: 1 / 0)
     said = call("list")
