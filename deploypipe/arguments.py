@@ -89,8 +89,13 @@ def _limit(text: str) -> tuple[str, float]:
 def spec(text: str, where: str) -> dict[str, dict[str, Any]]:
     """``weight-only`` or ``weight-only:block=32,zero_points=true``: a name and its options."""
     name, _, options = text.partition(":")
-    given = (part for part in options.split(",") if part.strip())
-    return {name.strip(): dict(_option(part, where) for part in given)}
+    given: dict[str, Any] = {}
+    for part in filter(str.strip, options.split(",")):
+        key, value = _option(part, where)
+        if key in given:
+            raise UserError(f"'{key}' comes twice", where=where)
+        given[key] = value
+    return {name.strip(): given}
 
 
 def _option(text: str, where: str) -> tuple[str, Any]:
@@ -101,7 +106,7 @@ def _option(text: str, where: str) -> tuple[str, Any]:
 
 
 def specs(text: str, where: str) -> list[dict[str, dict[str, Any]]]:
-    """``bias,clip:steps=9,share=0.5``; nothing for an empty text or ``none``."""
+    """``bias,clip:steps=9,share=0.5``; nothing for ``none``."""
     found: list[str] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         is_option = "=" in part and ":" not in part.partition("=")[0]
@@ -109,6 +114,8 @@ def specs(text: str, where: str) -> list[dict[str, dict[str, Any]]]:
             found[-1] += f",{part}"
         else:
             found.append(part)
+    if not found:
+        raise UserError("expected names with commas between, or none", where=where)
     return [] if found == ["none"] else [spec(one, where) for one in found]
 
 
@@ -121,6 +128,15 @@ def percent(text: str) -> float:
     if not 0 <= value < 1:
         raise UserError(f"expected a share from 0% to 100%, got {text!r}", where="--margin")
     return value
+
+
+def points(text: str) -> float:
+    """``99%`` or ``99`` as 99."""
+    try:
+        return float(text.strip().removesuffix("%"))
+    except ValueError:
+        told = f"expected a percentage such as 99%, got {text!r}"
+        raise UserError(told, where="--least-agreement") from None
 
 
 def shard(text: str) -> tuple[int, int]:

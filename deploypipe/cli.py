@@ -271,7 +271,7 @@ def quantize(
         float | None, typer.Option(metavar="DB", help="What the outputs are to keep.")
     ] = None,
     least_agreement: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="Of a classifier's answers, to stay.")
+        str | None, typer.Option(metavar="99%", help="Of a classifier's answers, to stay.")
     ] = None,
     everything: Annotated[
         bool, typer.Option("--everything", help="All that fuses, whether it is faster here or not")
@@ -285,7 +285,8 @@ def quantize(
 
     options: dict[str, object] = {"decide": not everything}
     options |= {"calibrator": arguments.spec(calibrator, "--calibrator")} if calibrator else {}
-    floors = {"least_sqnr": least_sqnr, "least_agreement": least_agreement}
+    share = None if least_agreement is None else arguments.points(least_agreement)
+    floors = {"least_sqnr": least_sqnr, "least_agreement": share}
     options |= {name: value for name, value in floors.items() if value is not None}
     options |= (
         {}

@@ -132,8 +132,7 @@ def _quality(
     question: Question,
     feeds: Sequence[Mapping[str, np.ndarray]],
 ) -> Quality:
-    own = question.metric.of_reference or data is None or data.split("validation").labels is None
-    if data is None or own:
+    if data is None or data.split("validation").labels is None or question.metric.of_reference:
         return by_nearness(target, reference, feeds)
     split = question.asked(data.split("validation"))
     return by_metric(target, split, question.metric, question.output)

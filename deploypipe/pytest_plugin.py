@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deploypipe.validate.baseline_store import Baselines
     from deploypipe.validate.experiment import Experiment
     from deploypipe.validate.latency import LatencyComparison
-    from deploypipe.validate.records import Records
+    from deploypipe.validate.pairs import Pairs
     from deploypipe.validate.verdict import Check, Side
     from deploypipe.validate.workers import Crash
 
@@ -204,15 +204,15 @@ class Accuracy:
         under the name ``baseline``, if that was kept with the same samples.
         """
         from deploypipe.validate import METRICS
-        from deploypipe.validate.accuracy import compare_accuracy
+        from deploypipe.validate.accuracy import accuracy_of
 
         scored, split = METRICS.build(metric, "metric"), _samples(data, samples)
         same = split.digest
         known = reference or self.claims.baseline("accuracy", baseline, candidate, data=same)
         if isinstance(known, _Pending):
             return AccuracyClaim(known, self.claims, scored.unit)
-        records = _records(candidate, known, split, target, batch=batch, metric=scored)
-        return AccuracyClaim(compare_accuracy(*records), self.claims, scored.unit)
+        pairs = _pairs(candidate, known, split, target, batch=batch, metric=scored)
+        return AccuracyClaim(accuracy_of(pairs), self.claims, scored.unit)
 
     def agreement(
         self,
@@ -233,15 +233,15 @@ class Accuracy:
             UserError: the models do not score classes.
         """
         from deploypipe.core.errors import UserError
-        from deploypipe.validate.drift import measure_drift
+        from deploypipe.validate.drift import drift_of
 
         split = _samples(data, samples)
         same = split.digest
         known = reference or self.claims.baseline("agreement", baseline, candidate, data=same)
         if isinstance(known, _Pending):
             return AgreementClaim(known, self.claims)
-        records = _records(candidate, known, split, target, batch=batch, labelled=False)
-        share = measure_drift(*records).top1_agreement
+        pairs = _pairs(candidate, known, split, target, batch=batch, labelled=False)
+        share = drift_of(pairs).top1_agreement
         if share is None:
             raise UserError(
                 "agreement takes models with outputs [N, classes], two classes or more",
@@ -440,9 +440,9 @@ def _samples(spec: object, count: int | None) -> Split:
     return open_samples(spec, samples=count, where="data").split("validation")
 
 
-def _records(
+def _pairs(
     candidate: str | Path, reference: str | Path, samples: Split, target: object, **how: Any
-) -> tuple[Records, Records]:
-    from deploypipe.validate.files import record_files
+) -> Pairs:
+    from deploypipe.validate.files import pair_files
 
-    return record_files(Path(reference), Path(candidate), _target(target), samples, **how)
+    return pair_files(Path(reference), Path(candidate), _target(target), samples, **how)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 
 from deploypipe.core.errors import UserError
 from deploypipe.layers import compare_layer_files
+from deploypipe.pipeline import plan, run
 from deploypipe.runtime import TARGETS
 from deploypipe.shards import merge_records, record_shard
-from deploypipe.validate.files import record_files
+from deploypipe.validate.files import pair_files
 from deploypipe.validate.metrics.agreement import Agreement
 from deploypipe.validate.records import record
-from deploypipe.verbs import Settings, validate_models
+from deploypipe.verbs import Settings, quantize_model, validate_models
 
 CPU = {"cpu": {"threads": 1}}
 QUICK = {"metric": "agreement", "rounds": 3, "seconds": 0.1}
@@ -57,11 +60,20 @@ def test_samples_without_labels_are_judged_by_agreement(tiny, bare, noisy):
     assert found["verdict"]["outcome"] == "FAIL"
 
 
-def test_labels_that_there_are_do_not_count(tiny, noisy):
-    given = Settings(f"npz:{tiny.samples}", target=CPU)
-    found = validate_models(tiny.model, noisy[0], given, {}, QUICK)
-    assert found["accuracy"]["reference"] == 1.0
-    assert found["accuracy"]["candidate"] == found["drift"]["top1_agreement"]
+def test_labels_that_there_are_do_not_count_but_are_told(tiny, bare, noisy):
+    rolled = np.where(noisy[1] == bare[1], (bare[1] + 1) % 3, noisy[1]).astype(np.int64)
+    spec = tiny.save("rolled.npz", x=np.load(tiny.samples)["x"], label=rolled)
+    found = validate_models(tiny.model, noisy[0], Settings(spec, target=CPU), {}, QUICK)
+    told, drift = found["accuracy"], found["drift"]
+    assert told["reference"] == 1.0
+    assert told["candidate"] == drift["top1_agreement"]
+    assert told["mcnemar_p"] is None
+    assert drift["flips_to_wrong"] == 0  # the reference was never right
+    changed = int((noisy[1] != bare[1]).sum())
+    assert drift["flips_to_right"] == changed > 0
+    why = next(one["why"] for one in found["verdict"]["checks"] if "drop" in one["name"])
+    assert f"200 samples, {changed} are answered otherwise" in why
+    assert {one["label"] for one in drift["worst_samples"]} <= {0.0, 1.0, 2.0}
 
 
 def test_parts_agree_as_the_whole(tiny, bare, noisy, tmp_path):
@@ -73,17 +85,49 @@ def test_parts_agree_as_the_whole(tiny, bare, noisy, tmp_path):
     assert merged == whole
 
 
-def test_a_test_s_accuracy_may_be_agreement(tiny, bare, noisy):
+def test_two_files_are_paired_by_agreement(tiny, bare, noisy):
     split = bare[0].need_data().split("validation")
-    files = tiny.model, noisy[0], TARGETS.build(CPU), split
-    reference, candidate = record_files(*files, metric=Agreement())
-    assert reference.value == 1.0
-    assert candidate.value == pytest.approx((noisy[1] == bare[1]).mean())
+    pairs = pair_files(tiny.model, noisy[0], TARGETS.build(CPU), split, metric=Agreement())
+    assert pairs.reference_rows.all()
+    assert pairs.candidate_rows.mean() == pytest.approx((noisy[1] == bare[1]).mean())
+    assert np.isnan(pairs.labels).all()
 
 
-def test_layers_without_labels_go_by_nearness(tiny, noisy, bare):
-    told = compare_layer_files(tiny.model, noisy[0], bare[0], options={"metric": "agreement"})
-    assert told["layers"]["rows"]
+def test_every_step_is_scored_by_agreement(tiny, bare, tmp_path):
+    steps = ["optimize", {"quantize": {"decide": False}}, {"validate": QUICK}]
+    data = {"source": bare[0].data, "split": {"calibration": 50, "validation": 100}}
+    file = replace(tiny, recipe={**tiny.recipe, "steps": steps, "data": data}).file
+    ledger = run(plan(file), tmp_path / "out").report["ledger"]
+    assert [row["label"] for row in ledger] == ["reference", "optimize", "quantize"]
+    assert [row["accuracy"] for row in ledger[:2]] == [1.0, 1.0]
+    assert ledger[2]["accuracy"] > 0.8
+
+
+def test_labels_need_not_fit_where_agreement_counts(tiny, bare, tmp_path):
+    labels = np.full(len(bare[1]), 57)
+    spec = tiny.save("strange.npz", x=np.load(tiny.samples)["x"], label=labels)
+    data = {"source": spec, "split": {"calibration": 50, "validation": 100}}
+    by = {
+        metric: replace(
+            tiny,
+            recipe={
+                **tiny.recipe,
+                "steps": [{"validate": {**QUICK, "metric": metric}}],
+                "data": data,
+            },
+        )
+        for metric in ("agreement", "top1")
+    }
+    assert run(plan(by["agreement"].file), tmp_path / "out").report["accuracy"]["reference"] == 1.0
+    with pytest.raises(UserError, match="label 57"):
+        plan(by["top1"].file)
+
+
+def test_layers_without_labels_go_by_nearness(tiny, bare, tmp_path):
+    int8 = tmp_path / "int8.onnx"
+    quantize_model(tiny.model, int8, Settings(f"npz:{tiny.samples}", target=CPU), {"decide": False})
+    told = compare_layer_files(tiny.model, int8, bare[0], options={"metric": "agreement"})
+    assert told["restore"]["after"] > told["restore"]["before"]
 
 
 def test_one_model_agrees_with_nobody(tiny, bare):
@@ -108,4 +152,4 @@ def test_models_without_classes_are_refused(tiny, bare):
         validate_models(single, single, bare[0], {}, QUICK)
     split = bare[0].need_data().split("validation")
     with pytest.raises(UserError, match="agreement takes outputs"):
-        record_files(single, single, TARGETS.build(CPU), split, metric=Agreement())
+        pair_files(single, single, TARGETS.build(CPU), split, metric=Agreement())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploypipe.arguments import spec, specs
+from deploypipe.arguments import points, spec, specs
 from deploypipe.core.errors import UserError
 
 
@@ -16,12 +16,26 @@ from deploypipe.core.errors import UserError
         ("a:x=1,y=true,b", [{"a": {"x": 1, "y": True}}, {"b": {}}]),
         ("a,b:x=1e-3,c:y=z", [{"a": {}}, {"b": {"x": 1e-3}}, {"c": {"y": "z"}}]),
         ("a:x=p:q", [{"a": {"x": "p:q"}}]),
-        ("", []),
         ("none", []),
     ],
 )
 def test_names_with_options_stand_in_one_text(text, found):
     assert specs(text, "--passes") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "expected names"), (" , ", "expected names"), ("a:x=1,x=2", "'x' comes twice")],
+)
+def test_no_names_and_an_option_that_comes_twice_are_told(text, told):
+    with pytest.raises(UserError, match=f"--passes: {told}"):
+        specs(text, "--passes")
+
+
+def test_a_percentage_may_have_its_sign():
+    assert points("99") == points("99%") == points(" 99.0 %") == 99
+    with pytest.raises(UserError, match="--least-agreement: expected a percentage such as 99%"):
+        points("most")
 
 
 @pytest.mark.parametrize("text", ["a:x", "a:x=1,b:y"])
@@ -34,6 +48,19 @@ def test_one_name_has_all_the_options():
     assert spec("weight-only:block=32,zero_points=true", "--method") == {
         "weight-only": {"block": 32, "zero_points": True}
     }
+
+
+def test_answers_that_are_to_stay_are_given_in_percent(tiny, call, tmp_path):
+    words = ["quantize", tiny.model, "-o", tmp_path / "o.onnx", "--data", f"npz:{tiny.samples}"]
+    words += ["--everything", "--least-agreement"]
+    said = call(*words, "90%", "--json")
+    assert said.code == 0
+    told = said.json["notes"]["outputs"]
+    assert told["agreement"] >= told["least_agreement"] == 90
+    said = call(*words, "0.99")
+    assert said.code == 2 and "least_agreement is in percent, such as 99" in said.err
+    said = call(*words, "99%", "--method", "dynamic")
+    assert said.code == 2 and "least_agreement is for static int8" in said.err
 
 
 def test_a_pass_takes_options(tiny, call, tmp_path):

@@ -161,11 +161,6 @@ def tensors_of(batch: Batch, bf16: bool = False) -> tuple[dict[str, torch.Tensor
     return inputs, torch.from_numpy(np.ascontiguousarray(labels.reshape(-1)))
 
 
-def names_classes(labels: np.ndarray | None) -> bool:
-    """Whether labels are classes: one whole number a sample, int [N] or [N, 1]."""
-    return labels is not None and labels.dtype.kind == "i" and labels.size == len(labels)
-
-
 def channels_last(value: torch.Tensor) -> torch.Tensor:
     """Images in the memory order that half-precision kernels want; other tensors as they are."""
     return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value

@@ -228,6 +228,11 @@ class Data:
         }
 
 
+def names_classes(labels: np.ndarray | None) -> bool:
+    """Whether labels are classes: one whole number a sample, int [N] or [N, 1]."""
+    return labels is not None and labels.dtype.kind == "i" and labels.size == len(labels)
+
+
 def _check_range(labels: np.ndarray, ids: Sequence[str], classes: int) -> None:
     if labels.dtype.kind != "i":
         raise UserError(

@@ -197,9 +197,6 @@ def read_graph(path: Path) -> onnx.ModelProto:
         raise UserError("no such file", where=str(path), then=then)
     if path.is_dir():
         raise UserError("is a directory, not an ONNX file", where=str(path))
-    if path.suffix in _WEIGHTS:
-        then = f"Export the model first: deploypipe export FILE.py:FUNCTION --weights {path} -o "
-        raise UserError("weights, not an ONNX file", where=str(path), then=f"{then}model.onnx")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -207,9 +204,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
     try:
         proto = onnx.load_model_from_string(content, format="protobuf")
     except Exception as error:  # protobuf's DecodeError has no public, stable home
-        raise _damaged(path, "not an ONNX file, or cut short") from error
+        raise _no_onnx(path) from error
     if not proto.ir_version or not proto.HasField("graph"):
-        raise _damaged(path, "not an ONNX file, or cut short")
+        raise _no_onnx(path)
     return proto
 
 
@@ -343,6 +340,14 @@ def _subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
         for graph in [attribute.g, *attribute.graphs]:
             yield graph
             yield from _subgraphs(graph.node)
+
+
+def _no_onnx(path: Path) -> UserError:
+    if path.suffix not in _WEIGHTS:
+        return _damaged(path, "not an ONNX file, or cut short")
+    export = f"deploypipe export FILE.py:FUNCTION --weights {path} --data SPEC -o model.onnx"
+    then = f"Export the model first: {export}"
+    return UserError("not an ONNX file but weights", where=str(path), then=then)
 
 
 def _damaged(path: Path, what: str) -> UserError:

@@ -14,6 +14,7 @@ from deploypipe.quantize.lookout import Arrays, ChannelMean
 from deploypipe.quantize.observe import Observation
 from deploypipe.quantize.placement import Placement, roots_of
 from deploypipe.quantize.plan import QuantPlan, make_plan
+from deploypipe.quantize.signal import outputs_of, sqnr_db
 from deploypipe.quantize.units import Unit
 from deploypipe.quantize.workshop import Made, Workshop
 
@@ -32,6 +33,13 @@ class Draft:
     def lessons(self) -> Sequence[Arrays]:
         """Single samples that a correction may be fitted to; it is judged on others."""
         return self.shop.seen.lessons
+
+    def sqnr_db(self) -> float:
+        """Of the outputs, in dB, on the samples that corrections are judged on; NaN if none of them
+        can be compared."""
+        models = (self.shop.model, self.made.model)
+        expected, given = outputs_of(models, self.shop.seen.judges, self.shop.target)
+        return sqnr_db(expected, given)
 
     def with_plan(self, plan: QuantPlan) -> Draft:
         """The same placement with other numbers."""

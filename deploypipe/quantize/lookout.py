@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Lock
@@ -34,6 +34,8 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 """Name -> array."""
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+Listener = Callable[[npt.NDArray[Any]], None]
 
 STREAMS_BYTES = 128_000_000
 """What the observed tensors of all samples that run at a time may hold."""
@@ -71,6 +73,7 @@ class Seen:
 class Lookout:
     """Runs samples and tells of ``tensors``; a context manager around one or two sessions.
 
+    ``listeners`` are handed outputs of the model whole, by name, from whatever thread calls.
     ``means`` are of some of the tensors.  Of ``floored`` ones it is known that nothing is below
     zero; their smallest value is told as zero, which saves looking at all of them once more.  After
     :meth:`divide`, as many threads may call it at a time.
@@ -83,8 +86,10 @@ class Lookout:
         target: Target,
         means: Iterable[ChannelMean] = (),
         floored: Collection[str] = (),
+        listeners: Mapping[str, Listener] | None = None,
     ) -> None:
         self._target, self._floored = target, frozenset(floored)
+        self._listeners = dict(listeners or {})
         self._model = model.clone()
         self._lean = weight_bytes(model) > LARGE
         # In both sessions the runtime averages, so that the bits are the same.
@@ -138,6 +143,7 @@ class Lookout:
             yield from _seen(name, sample[name], start, self._means_of(name, made))
         for name in self._made:
             yield from inside.seen(name, made, self._means_of(name, made))
+        self._hand_over(made)
 
     def _from_outside(self, sample: Arrays, start: int) -> Iterator[Seen]:
         """The same with whole tensors in hand, of one sample at a time."""
@@ -148,6 +154,7 @@ class Lookout:
             for name in self._made:
                 means = self._means_of(name, made)
                 yield from _seen(name, made[name], start, means, name in self._floored)
+            self._hand_over(made)
             if self._inside is None:
                 sizes = {name: made[name].size for name in self._made}
                 self._look_inside(sizes, _shapes_of(sample))
@@ -164,10 +171,14 @@ class Lookout:
 
     def _answer(self, sample: Arrays) -> Arrays:
         if self._whole is None:
-            model = whole(self._model, [*self._made, *self._means.values()])
+            model = whole(self._model, [*self._made, *self._listeners, *self._means.values()])
             parts = parts_of(model, self._lean)
             self._whole = self._stack.enter_context(self._target.open(parts))
         return self._whole(sample)
+
+    def _hand_over(self, made: Arrays) -> None:
+        for name, listener in self._listeners.items():
+            listener(made[name])
 
     def _means_of(self, name: str, made: Arrays) -> Means:
         return {mean: made[at] for mean, at in self._means.items() if mean.tensor == name}

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ _HALVINGS = 40
 _MOST_DB = 120.0
 """float32 is no more exact than that."""
 _PROBABILITIES = frozenset({"Softmax", "Sigmoid", "HardSigmoid"})
+_PASSING = frozenset({"Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Clip"})
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ class Margins:
         return float(1 - np.minimum(lost, 1).mean())
 
     def decibels(self, share: float) -> float:
-        """The least SQNR with which that share is expected to stay; rounded up to a tenth."""
+        """The least SQNR with which that share is expected to stay, rounded up to a tenth; infinite
+        if it takes more than float32 has, because too many samples are ties."""
         low, high = -20.0, _MOST_DB
+        if self.kept(high) < share:
+            return math.inf
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (low, middle) if self.kept(middle) >= share else (middle, high)
@@ -58,36 +63,36 @@ class Margins:
 
 @dataclass
 class Collector:
-    """Gathers margins from batches that come in any order, which leaves no trace."""
+    """Gathers margins from batches that come in any order and from any thread: neither leaves a
+    trace."""
 
-    classes: int
-    leaders: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    powers: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    found: list[Margins] = field(default_factory=list)
 
-    def add(self, outputs: npt.NDArray[np.float32]) -> None:
-        """float32 [samples * classes] of some samples."""
-        rows = outputs.reshape(-1, self.classes)
-        rows = rows[np.isfinite(rows.max(axis=1))]  # what is masked may be minus infinity
-        finite = np.isfinite(rows)
+    def add(self, outputs: npt.NDArray[Any]) -> None:
+        """float32 [samples, classes]; what is not, and samples without a finite answer, are nothing."""
+        if outputs.ndim != 2 or outputs.shape[1] < 2:
+            return
+        rows = outputs[np.isfinite(outputs.max(axis=1))]  # what is masked may be minus infinity
+        finite, count = np.isfinite(rows), min(LEADERS, rows.shape[1])
         squares = np.square(np.where(finite, rows, 0), dtype=np.float64)
-        self.leaders.append(-np.sort(-rows, axis=1)[:, :LEADERS])
-        self.powers.append(squares.sum(axis=1) / np.maximum(finite.sum(axis=1), 1))
+        largest = np.partition(rows, -count, axis=1)[:, -count:]
+        powers = squares.sum(axis=1) / np.maximum(finite.sum(axis=1), 1)
+        self.found.append(Margins(np.sort(largest, axis=1)[:, ::-1], powers))
 
     def margins(self) -> Margins | None:
         """Of all; None if there are none."""
-        if not sum(map(len, self.powers)):
+        widths = {one.leaders.shape[1] for one in self.found if len(one.powers)}
+        if len(widths) != 1:
             return None
-        leaders, powers = np.concatenate(self.leaders), np.concatenate(self.powers)
+        leaders = np.concatenate([one.leaders for one in self.found])
+        powers = np.concatenate([one.powers for one in self.found])
         order = np.lexsort((powers, *leaders.T))
         return Margins(leaders[order], powers[order])
 
 
-def answers_of(model: ir.Model) -> tuple[str, int] | None:
-    """Name and width of the output that holds a classifier's answers: the only one, [N, classes]."""
-    if why_no_answers(model):
-        return None
-    (output,), shape = model.graph.outputs, model.graph.outputs[0].shape
-    return str(output.name), int(shape[1])  # type: ignore[index,arg-type]
+def answers_of(model: ir.Model) -> str | None:
+    """The output that holds a classifier's answers: the only one, logits [N, classes]."""
+    return None if why_no_answers(model) else str(model.graph.outputs[0].name)
 
 
 def why_no_answers(model: ir.Model) -> str | None:
@@ -96,14 +101,16 @@ def why_no_answers(model: ir.Model) -> str | None:
     if len(outputs) != 1:
         return f"it has {len(outputs)} outputs"
     (output,), shape = outputs, outputs[0].shape
-    classes = shape[1] if shape is not None and len(shape) == 2 else None
-    if output.dtype not in (None, ir.DataType.FLOAT) or not isinstance(classes, int) or classes < 2:
+    flat = shape is not None and len(shape) == 2 and shape[1] not in (0, 1)
+    if output.dtype not in (None, ir.DataType.FLOAT) or not flat:
         return f"its output '{output.name}' is not float [N, classes], with two classes or more"
     producer = output.producer()
+    while producer is not None and producer.op_type in _PASSING:
+        producer = producer.inputs[0].producer() if producer.inputs[0] is not None else None
     if producer is None:
         return f"its output '{output.name}' is an input"
     if producer.op_type in _PROBABILITIES:
-        return f"it ends in {producer.op_type}, behind which noise is not alike for all samples"
+        return f"it ends in {producer.op_type}, and noise on probabilities is not alike for all samples"
     return None
 
 

@@ -20,7 +20,14 @@ from deploypipe.core.tensors import TensorSpec, check_feeds
 from deploypipe.graph.interface import inputs_of
 from deploypipe.quantize.exact_sum import ExactSum
 from deploypipe.quantize.histogram import Counter, Histogram, NotFiniteError
-from deploypipe.quantize.lookout import Arrays, ChannelMean, Lookout, Means, Seen, digest
+from deploypipe.quantize.lookout import (
+    Arrays,
+    ChannelMean,
+    Lookout,
+    Means,
+    Seen,
+    digest,
+)
 from deploypipe.quantize.margins import Collector, Margins, answers_of
 from deploypipe.quantize.units import name_of
 from deploypipe.runtime import Target
@@ -97,7 +104,7 @@ def observe(
     progress = progress or Silent()
 
     with (
-        Lookout(model, tallies.watched, target, means, floored) as lookout,
+        Lookout(model, tensors, target, means, floored, tallies.listeners) as lookout,
         progress.task("observe", expected) as task,
         _Streams(lookout, tallies.count) as streams,
     ):
@@ -126,23 +133,13 @@ class _Tallies:
         self._model = model
         self._counters = {name: Counter() for name in tensors}
         self._sums = {mean: ExactSum() for mean in means}
-        found = answers_of(model)
-        self._answers = None if found is None else found[0]
-        self._margins = Collector(1 if found is None else found[1])
-
-    @property
-    def watched(self) -> list[str]:
-        """The tensors to look at: those that were asked for, and a classifier's answers."""
-        answers = [] if self._answers is None else [self._answers]
-        return list(dict.fromkeys([*self._counters, *answers]))
+        self._margins, answers = Collector(), answers_of(model)
+        self.listeners = {} if answers is None else {answers: self._margins.add}
 
     def count(self, held: Sequence[Seen], number: int) -> None:
         """Of one sample, the one with that number."""
         for seen in held:
-            if seen.name in self._counters:
-                _count(self._counters[seen.name], seen, number, self._model)
-            if seen.name == self._answers and len(seen.picked) == seen.size:
-                self._margins.add(seen.picked)
+            _count(self._counters[seen.name], seen, number, self._model)
             for mean, array in seen.means.items():
                 self._sums[mean].add(array)
 

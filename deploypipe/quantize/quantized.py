@@ -20,7 +20,7 @@ class Quantized(Outcome):
     """The quantized model (a copy) with its story; every unit of ``plan`` runs in 8 bits.
 
     ``notes`` is JSON: calibrator, profile, samples, units planned at first and fused in the end, the
-    runtime's kernels, the range of every tensor and the whole plan.
+    runtime's kernels, the range of every tensor, how near the outputs are, and the whole plan.
     """
 
     plan: QuantPlan = _NOTHING

@@ -14,9 +14,9 @@ from dataclasses import replace
 from deploypipe.core.progress import Progress
 from deploypipe.quantize.correct import Step, correct
 from deploypipe.quantize.correction import Correction, Draft
+from deploypipe.quantize.floor import Floor
 from deploypipe.quantize.noise import TABLES, Noise, noise_of, power_of
 from deploypipe.quantize.placement import place
-from deploypipe.quantize.signal import outputs_of, sqnr_db
 from deploypipe.quantize.sparing import Sparing, noisiest
 from deploypipe.quantize.workshop import NothingLeftError
 
@@ -28,19 +28,19 @@ CAUTION = 0.7
 def repaired(
     first: Draft,
     corrected: Draft,
-    floor_db: float,
+    floor: Floor,
     corrections: Sequence[Correction],
     ways: Sequence[Sparing] = (noisiest,),
     progress: Progress | None = None,
 ) -> list[tuple[Draft, list[Step]]]:
-    """Corrected drafts whose outputs keep ``floor_db``, one for each of ``ways`` that differs.
+    """Corrected drafts whose outputs keep ``floor``, one for each of ``ways`` that differs.
 
     None if no unit can stay in 8 bits, or if the outputs cannot be compared.  ``first`` is the draft
     before corrections, ``corrected`` after them; if that is good enough, it alone comes back, without
     any step.  Measured on the samples that corrections are judged on.
     """
-    reached = _sqnr(corrected)
-    if reached >= floor_db:
+    reached = corrected.sqnr_db()
+    if reached >= floor.decibels:
         return [(corrected, [])]
     if math.isnan(reached):
         return []
@@ -53,15 +53,15 @@ def repaired(
     def make(spared: Sequence[str]) -> float:
         key = frozenset(spared)
         if key not in tried:
-            put_back = {name: _reason(noise.power, name, floor_db) for name in spared}
+            put_back = {name: _reason(noise.power, name, floor.why) for name in spared}
             made = _made_without(first, {**before, **put_back}, spared)
             done = None if made is None else correct(made, corrections, progress)
-            tried[key] = (-math.inf if done is None else _sqnr(done[0])), done
+            tried[key] = (-math.inf if done is None else done[0].sqnr_db()), done
         return tried[key][0]
 
-    ends = dict.fromkeys(frozenset(repair(noise, floor_db, make, way)) for way in ways)
+    ends = dict.fromkeys(frozenset(repair(noise, floor.decibels, make, way)) for way in ways)
     found = (tried[key] for key in ends if key in tried)
-    return [done for reached, done in found if done is not None and reached >= floor_db]
+    return [done for reached, done in found if done is not None and reached >= floor.decibels]
 
 
 def repair(
@@ -97,14 +97,8 @@ def _made_without(first: Draft, kept: Mapping[str, str], spared: Sequence[str]) 
         return None
 
 
-def _reason(power: Mapping[str, float], name: str, floor_db: float) -> str:
+def _reason(power: Mapping[str, float], name: str, why: str) -> str:
     share = power[name] / sum(power.values())
     if not share:
-        return f"what is around it is float, and {floor_db:g} dB were asked for"
-    return f"it alone brings {100 * share:.0f} % of the noise, and {floor_db:g} dB were asked for"
-
-
-def _sqnr(draft: Draft) -> float:
-    models = (draft.shop.model, draft.made.model)
-    expected, given = outputs_of(models, draft.shop.seen.judges, draft.shop.target)
-    return sqnr_db(expected, given)
+        return f"what is around it is float, and {why}"
+    return f"it alone brings {100 * share:.0f} % of the noise, and {why}"

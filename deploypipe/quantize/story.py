@@ -14,7 +14,7 @@ from deploypipe.quantize.correct import Step, correct, told
 from deploypipe.quantize.correction import Correction, Draft
 from deploypipe.quantize.decide import FLOAT, NEEDED, Decision, Question, Race, decide
 from deploypipe.quantize.diagnose import Diagnosis, diagnose
-from deploypipe.quantize.floor import check_floor, floor_db, kept
+from deploypipe.quantize.floor import Floor, check_answers, floor_of, measure_nearness
 from deploypipe.quantize.forms import counted
 from deploypipe.quantize.histogram import Histogram
 from deploypipe.quantize.job import Job
@@ -49,7 +49,7 @@ def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quant
     modern_model, converted = modern(model, job.profile.min_opset)
     found = find_units(modern_model, job.profile)
     job.check_names(unit.name for unit in found.units)
-    check_floor(job, modern_model)
+    check_answers(job, modern_model)
     placement = place(modern_model, found, job.keep_float)
     check_worth(placement)
     # A cut may choose any unit, and so may a repair: then the tensors of all are observed.
@@ -63,15 +63,15 @@ def quantize_model(model: ir.Model, job: Job, embeddings: bool = False) -> Quant
     decision, draft = (
         _decided(shop, eager, wanted, job, job.race) if job.race else (None, Draft(shop, eager))
     )
-    least = floor_db(job, seen.margins)
+    floor = floor_of(job, seen.margins)
     draft, steps, reasons = (
-        (None, [], _slower(decision)) if draft is None else _improved(draft, job, decision, least)
+        (None, [], _slower(decision)) if draft is None else _improved(draft, job, decision, floor)
     )
     notes = _notes(shop, draft, len(placement.units), decision, steps)
     warnings = _warnings(shop, unheard)
     if draft is None:
         return Quantized(model.clone(), False, [], [*reasons, *warnings], [], notes=notes)
-    done, near = _shipped(draft, decision, steps, notes, job), kept(draft, job, least)
+    done, near = _shipped(draft, decision, steps, notes, job), measure_nearness(draft, job, floor)
     done.changes[:] = [*converted, *done.changes, *near.changes]
     done.refusals += [*reasons, *near.warnings, *warnings]
     notes["outputs"] = near.notes
@@ -94,27 +94,29 @@ def _observed(model: ir.Model, wanted: Placement, job: Job) -> Observation:
 
 
 def _improved(
-    first: Draft, job: Job, decision: Decision | None, least: float | None
+    first: Draft, job: Job, decision: Decision | None, floor: Floor | None
 ) -> tuple[Draft | None, list[Step], list[str]]:
     """Corrected, and with units put back if the outputs need it; no draft if that leaves nothing.
 
     Beside it the steps, and sentences about what else is float.
     """
     draft, steps = correct(first, job.corrections, job.progress)
-    if least is None:
+    if floor is None:
         return draft, steps, []
     ways: list[Sparing] = [noisiest]
     if decision is not None and not first.shop.forms and not first.shop.tabled[1]:
         ways = [cheapest_at(decision.costs, border) for border in SPARING_BORDERS]
-    found = repaired(first, draft, least, job.corrections, ways, job.progress)
+    found = repaired(first, draft, floor, job.corrections, ways, job.progress)
     if any(one is draft for one, _ in found):
         return draft, steps, []
     best = _fastest(found, job.race)
     if best is None:
-        return None, steps, [_too_noisy(draft, least)]
+        return None, steps, [_too_noisy(draft, floor)]
     refused = []
     if first.shop.tabled[1] and not best[0].shop.embeddings:
-        refused.append(f"embedding tables stay float: the outputs would not keep {least:g} dB")
+        refused.append(
+            f"embedding tables stay float: with them in 8 bits it is less, and {floor.why}"
+        )
     return best[0], [*steps, *best[1]], refused
 
 
@@ -132,15 +134,15 @@ def _fastest(
     return named[best] if times[best] <= NEEDED else None
 
 
-def _too_noisy(draft: Draft, least: float) -> str:
+def _too_noisy(draft: Draft, floor: Floor) -> str:
     seen, shop = draft.shop.seen, draft.shop
     expected, given = outputs_of([shop.model, draft.made.model], seen.judges, shop.target)
     unlike = incomparable(expected, given)
     if unlike:
-        return f"the model stays float: {_unlike(unlike)}, so {least:g} dB cannot be promised"
+        return f"the model stays float: {floor.why}, and {_unlike(unlike)}"
     return (
-        "the model stays float: with all units in float that the outputs need to keep "
-        f"{least:g} dB, nothing is gained"
+        f"the model stays float: {floor.why}, and with all units in float that this takes nothing "
+        "is gained"
     )
 
 
@@ -261,7 +263,7 @@ def _slower(decision: Decision | None) -> list[str]:
     return [
         f"the model stays float: in 8 bits it takes {best:.2f} of its time, {how} that was tried; "
         f"{'; '.join(told)}",
-        "for fewer bytes at that speed: quantize --everything (decide: false), or --method weight-only",
+        "for fewer bytes all the same: quantize --everything (decide: false), or --method weight-only",
     ]
 
 

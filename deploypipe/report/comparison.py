@@ -121,7 +121,8 @@ def _accuracy_remarks(report: Report) -> list[str]:
         told.append(f"Its interval holds{' at each end' if paired.one_sided else ''}{sure}.")
     if paired.flips_to_wrong is not None and paired.flips_to_right is not None:
         answers = words.counted(paired.flips_to_wrong, "answer")
-        told.append(f"{answers} flipped to wrong, {paired.flips_to_right} to right.")
+        how = f"flipped to wrong, {paired.flips_to_right} to right"
+        told.append(f"{answers} {'changed' if paired.of_reference else how}.")
     if paired.mcnemar_p is not None:
         told.append(f"McNemar's p is {words.number(paired.mcnemar_p, 2)}.")
     if paired.provable_margin_points is not None:

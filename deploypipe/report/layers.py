@@ -42,7 +42,7 @@ def _coverage(layers: Mapping[str, Json]) -> list[str]:
     if count < paired:
         told += f" {paired - count} more have other shapes, as after channels were removed."
     if paired < of:
-        told += f" {of - paired} have no counterpart in the candidate, as after nodes were fused."
+        told += f" {of - paired} are paired with nothing, as after nodes were fused."
     if count >= FEW * of:
         return [told]
     then = "Compare with the file that the candidate was made from, or pair more with --names."

@@ -81,5 +81,9 @@ class Stage(ABC):
         """
         return Work()
 
+    def scores_labels(self) -> bool:
+        """Whether answers are held against labels, so that those have to be classes of the model."""
+        return False
+
 
 STAGES: Shelf[Stage] = Shelf("stage", "deploypipe.stages", Stage)

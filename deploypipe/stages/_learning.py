@@ -8,10 +8,10 @@ from typing import ClassVar
 from deploypipe.compress import Loss
 from deploypipe.compress.augment import Augment
 from deploypipe.compress.torch_model import TorchModel
-from deploypipe.compress.training import Schedule, accuracy, fit, names_classes
+from deploypipe.compress.training import Schedule, accuracy, fit
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
-from deploypipe.data import Data, Split
+from deploypipe.data import Data, Split, names_classes
 from deploypipe.runtime import host
 from deploypipe.stages import Desk, Stage, Work
 
@@ -40,6 +40,9 @@ class Learning(Stage):
             raise ValueError(f"rate must be positive, got {self.rate}")
         if not self.decay >= 0 or self.shift < 0:
             raise ValueError("decay and shift must not be negative")
+
+    def scores_labels(self) -> bool:
+        return True
 
     def work(self, data: Data) -> Work:
         for name in ("train", "validation"):

@@ -20,8 +20,8 @@ class Source(Stage):
         """What the run starts from."""
         return self.gives
 
-    def try_out(self, data: Data, target: Target) -> None:
-        """Check that the model takes the samples and that the labels fit its answers.
+    def try_out(self, data: Data, target: Target, labelled: bool = True) -> None:
+        """Check that the model takes the samples and, where ``labelled``, gives the labels' classes.
 
         Raises:
             UserError: says what does not fit.
@@ -29,7 +29,8 @@ class Source(Stage):
         split = data.split("validation")
         feeds = split.batch(range(self.batch(split, target))).inputs
         shape = self.answer_shape(feeds, target)
-        if split.labels is not None and split.labels.dtype.kind == "i" and len(shape) == 2:
+        classes = labelled and split.labels is not None and split.labels.dtype.kind == "i"
+        if classes and len(shape) == 2:
             data.check_labels(shape[1])
 
     def batch(self, split: Split, target: Target) -> int:

@@ -14,13 +14,13 @@ from deploypipe.compress.depth import SAMPLES, Lesion, least_missed, whole_masks
 from deploypipe.compress.masks import apply_masks
 from deploypipe.compress.ranking import Choice, choose, masks_of, score_groups
 from deploypipe.compress.torch_model import TorchModel
-from deploypipe.compress.training import accuracy, names_classes
+from deploypipe.compress.training import accuracy
 from deploypipe.compress.widths import fill_blocks
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.shelf import OneOf
-from deploypipe.data import Data
+from deploypipe.data import Data, names_classes
 from deploypipe.export.residual_branches import Branch
 from deploypipe.export.structure import structure_of
 from deploypipe.export.to_onnx import expected_seconds
@@ -62,6 +62,9 @@ class Prune(Stage):
             raise ValueError(f"branches must not be negative, got {self.branches}")
         if self.narrow < 0:
             raise ValueError(f"narrow must not be negative, got {self.narrow}")
+
+    def scores_labels(self) -> bool:
+        return True
 
     def work(self, data: Data) -> Work:
         validation = len(data.split("validation"))

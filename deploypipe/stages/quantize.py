@@ -13,7 +13,7 @@ from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress
 from deploypipe.core.shelf import OneOf
-from deploypipe.data import Data
+from deploypipe.data import Data, names_classes
 from deploypipe.graph.files import data_files, load, save
 from deploypipe.graph.parts import parts_of
 from deploypipe.quantize import (
@@ -73,8 +73,8 @@ class Quantize(Stage):
     def __post_init__(self) -> None:
         if self.batch < 1 or (self.samples is not None and self.samples < 1):
             raise ValueError("samples and batch must be at least 1")
-        if self.least_agreement is not None and not 0 <= self.least_agreement < 100:
-            raise ValueError("least_agreement is a percentage below 100")
+        if self.least_agreement is not None and not 1 < self.least_agreement < 100:
+            raise ValueError("least_agreement is in percent, such as 99: above 1 and below 100")
         promised = {"least_sqnr": self.least_sqnr, "least_agreement": self.least_agreement}
         for name, value in promised.items():
             if value is not None and not self.method.needs_samples:
@@ -124,7 +124,7 @@ class Quantize(Stage):
         if desk.kept is not None:
             memory = Memory(desk.kept, f"{desk.data.digest} {count}")
         timed = race(desk.target, desk.progress) if self.decide else None
-        classes = split.labels is not None and split.labels.dtype.kind == "i"
+        classes = names_classes(split.labels)
         return replace(
             job, feeds=feeds, samples=count, race=timed, memory=memory, classifies=classes
         )

@@ -40,7 +40,7 @@ from deploypipe.validate.judge import NOT_SLOWER, Comparison, Measured, judge
 from deploypipe.validate.latency import LatencyComparison, Timing, time_many
 from deploypipe.validate.looks import Looks
 from deploypipe.validate.metrics.top1 import Top1
-from deploypipe.validate.records import Records, record
+from deploypipe.validate.records import record
 from deploypipe.validate.verdict import Budget, Verdict
 from deploypipe.validate.workers import Crash
 
@@ -64,7 +64,7 @@ class Validate(Stage):
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
     measures: ClassVar[bool] = True
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
@@ -91,6 +91,9 @@ class Validate(Stage):
                 then="Enlarge data.split.validation, or ask for fewer",
             )
         return Work({"validation": count}, answered=4 * count, seconds=1.3 * self.seconds)
+
+    def scores_labels(self) -> bool:
+        return not self.metric.of_reference
 
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         if desk.reference is None:
@@ -144,13 +147,15 @@ class Validate(Stage):
     ) -> dict[str, np.ndarray]:
         """The metric's rows of every step; the first and the last have answered already."""
         labels = list(steps)
-        truth = answers.pairs.labels
-        inner = {one: self._record(steps[one], one, truth, desk).scores for one in labels[1:-1]}
+        inner = {one: self._inner_rows(steps[one], one, desk) for one in labels[1:-1]}
         first, last = answers.pairs.reference_rows, answers.pairs.candidate_rows
         return {labels[0]: first, **inner, labels[-1]: last}
 
-    def _record(self, artifact: Artifact, label: str, truth: np.ndarray, desk: Desk) -> Records:
+    def _inner_rows(self, artifact: Artifact, label: str, desk: Desk) -> np.ndarray:
         split = desk.data.split("validation")
+        if self.metric.of_reference:
+            assert desk.reference is not None
+            return ask(desk.reference, artifact, split, self.question, desk).pairs.candidate_rows
         with desk.target.open(artifact.path) as session:
             return record(
                 session,
@@ -159,9 +164,8 @@ class Validate(Stage):
                 label=label,
                 limit=self.samples,
                 output=self.output,
-                labels=truth,
                 progress=desk.progress,
-            )
+            ).scores
 
     def _layers(self, steps: Mapping[str, Artifact], desk: Desk) -> dict[str, Json]:
         """The candidate's layers against those of the step before it, which has the same names."""

@@ -36,6 +36,7 @@ class AccuracyComparison:
     ``drop`` is one-sided at ``confidence`` on each end: 95 % at each is 90 % for both.  The flips
     and McNemar's p are None for metrics that are not right/wrong.  ``provable_margin`` is what
     models as equal as these could be proven to keep, ``standard_error`` that of the drop.
+    ``of_reference`` is whether right is what the reference answers.
     """
 
     metric: str
@@ -53,6 +54,7 @@ class AccuracyComparison:
     provable_margin: float | None = None
     standard_error: float | None = None
     method: str = "tango"
+    of_reference: bool = False
 
     @property
     def proven_margin(self) -> float:
@@ -84,6 +86,7 @@ class AccuracyComparison:
             "flips_to_wrong": self.flips_to_wrong,
             "flips_to_right": self.flips_to_right,
             "mcnemar_p": self.mcnemar_p,
+            "of_reference": self.of_reference,
         }
 
 
@@ -117,6 +120,7 @@ def accuracy_of(pairs: Pairs, confidence: float = CONFIDENCE, seed: int = 0) -> 
         drop=Interval(drop, -math.inf, math.inf, 2 * confidence - 1),
         confidence=confidence,
         higher_is_better=metric.higher_is_better,
+        of_reference=metric.of_reference,
     )
     if metric.binary:
         return _with_proportions(bare, pairs)
@@ -127,12 +131,13 @@ def _with_proportions(bare: AccuracyComparison, pairs: Pairs) -> AccuracyCompari
     was, now, n = pairs.reference_rows > 0.5, pairs.candidate_rows > 0.5, len(pairs)
     lost, won = int((was & ~now).sum()), int((~was & now).sum())
     scale, share = bare.scale, (lost - won) / n
+    alike = bare.of_reference  # the reference is right by definition: nothing for McNemar to test
     return replace(
         bare,
         drop=drop_interval(lost, won, n, bare.confidence).map(lambda share: share * scale),
         flips_to_wrong=lost,
         flips_to_right=won,
-        mcnemar_p=mcnemar_p(lost, won),
+        mcnemar_p=None if alike else mcnemar_p(lost, won),
         provable_margin=provable_margin(lost, won, n, bare.confidence) * scale,
         standard_error=math.sqrt(((lost + won) / n - share**2) / n) * scale,
     )

@@ -142,8 +142,9 @@ def _worst(pairs: Pairs) -> tuple[Worst, ...]:
     error = np.where(pairs.new_nonfinite > 0, np.inf, np.nan_to_num(pairs.moved.error, nan=0.0))
     was, now = pairs.reference_predictions, pairs.candidate_predictions
     flipped = was != now if was is not None and now is not None else np.zeros(len(pairs), bool)
-    order = np.lexsort((-error, ~flipped, ~np.isinf(error)))[:WORST]
-    return tuple(_told(pairs, int(i)) for i in order if error[i] > 0)
+    broken = np.isinf(error)
+    order = np.lexsort((-error, ~(flipped | broken), ~broken))
+    return tuple(_told(pairs, int(i)) for i in order[error[order] > 0][:WORST])
 
 
 def _told(pairs: Pairs, row: int) -> Worst:

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deploypipe.core.model_parts import ModelParts
 from deploypipe.core.tensors import TensorSpec
 from deploypipe.runtime import Session, Target
-from deploypipe.validate import Metric
 from deploypipe.validate.alone import alone
 from deploypipe.validate.file_experiment import experiment_on
 from deploypipe.validate.interleave import Opener
 from deploypipe.validate.latency import LatencyComparison
-from deploypipe.validate.records import Records, Samples, record
+from deploypipe.validate.pairs import Pairs, record_pairs
+from deploypipe.validate.records import Samples
 from deploypipe.validate.signature import shared_inputs
 
 
@@ -47,31 +45,16 @@ def compare_file_latency(
         return experiment.comparison()
 
 
-def record_files(
-    reference: Path,
-    candidate: Path,
-    target: Target,
-    samples: Samples,
-    *,
-    metric: Metric | None = None,
-    **how: Any,
-) -> tuple[Records, Records]:
-    """Both files' records of the same samples: the reference's, the candidate's.
+def pair_files(
+    reference: Path, candidate: Path, target: Target, samples: Samples, **how: Any
+) -> Pairs:
+    """What both files answer to the same samples.
 
-    ``how`` goes to :func:`record`.  Raises as :func:`compare_file_latency`, and as :func:`record`.
+    ``how`` goes to :func:`record_pairs`.  Raises as it, and as :func:`compare_file_latency`.
     """
-    _signature(reference, candidate, target)
-
-    def one(path: Path, label: str, **more: Any) -> Records:
-        with target.open(path) as session:
-            return record(session, samples, metric=metric, label=label, **{**how, **more})
-
-    more: dict[str, Any] = {}
-    if metric is not None and metric.of_reference:
-        found = one(reference, "reference", labelled=False)
-        none = np.zeros(len(found))  # which the metric refuses
-        more["labels"] = none if found.predictions is None else found.predictions
-    return one(reference, "reference", **more), one(candidate, "candidate", **more)
+    with target.open(reference) as first, target.open(candidate) as second:
+        shared_inputs(first, second)
+        return record_pairs(first, second, samples, **how)
 
 
 def opener(target: Target, model: Path | bytes | ModelParts) -> Opener:

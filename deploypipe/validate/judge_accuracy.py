@@ -65,7 +65,10 @@ def accuracy_check(accuracy: AccuracyComparison | None, limit: float) -> Check:
 
 def _reason(accuracy: AccuracyComparison, outcome: Outcome, needed: int | None) -> str:
     drop, told = accuracy.drop, count(accuracy.samples)
-    if accuracy.flips_to_wrong is not None:
+    if accuracy.of_reference and accuracy.flips_to_wrong is not None:
+        changed = accuracy.flips_to_wrong
+        told += f", {changed} {'is' if changed == 1 else 'are'} answered otherwise"
+    elif accuracy.flips_to_wrong is not None:
         told += f", {accuracy.flips_to_wrong} flip to wrong, {accuracy.flips_to_right} to right"
     if math.isfinite(drop.high):
         told += f"; they prove a loss of at most {accuracy.proven_margin:.2g}"

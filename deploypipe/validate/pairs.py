@@ -23,6 +23,7 @@ from deploypipe.validate.records import (
     Samples,
     answer,
     check_labels,
+    check_rows,
     check_same_samples,
     nonfinite_masks,
     nonfinite_values,
@@ -50,7 +51,8 @@ class Moved:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Ids, labels, and of both models rows, predictions and counts of NaN or infinity; N samples.
+    """Ids, labels (NaN where there are none), and of both models rows, predictions and counts of NaN
+    or infinity; N samples.
 
     ``reference_rows`` and ``candidate_rows`` float64 [N] or [N, k] are the metric's; predictions
     are int64 [N], or None where there are no classes.  ``new_nonfinite`` int64 [N] counts values
@@ -103,9 +105,6 @@ def record_pairs(
                 name: answer(session, one.inputs, len(one.ids), size)
                 for name, session in sessions.items()
             }
-            if labelled and metric.of_reference:
-                truth = metric.truth(answers["reference"][scored["reference"]])
-                one = replace(one, labels=truth)
             parts.append(_pair_batch(answers, scored, one, metric, labelled))
             task.advance(len(one.ids))
     return join(parts)
@@ -118,7 +117,11 @@ def _pair_batch(
     metric: Metric,
     labelled: bool,
 ) -> Pairs:
-    count = len(batch.ids)
+    count, own = len(batch.ids), batch.labels
+    if labelled and metric.of_reference:
+        expected = answers["reference"][scored["reference"]]
+        check_rows(expected, batch, "reference")
+        batch = replace(batch, labels=metric.truth(expected))
     reference, candidate = (
         score_batch(
             given[scored[name]],
@@ -132,7 +135,11 @@ def _pair_batch(
         for name, given in answers.items()
     )
     new = _new_nonfinite(answers["reference"], answers["candidate"], count)
-    return replace(pair(reference, candidate), new_nonfinite=new)
+    table = replace(pair(reference, candidate), new_nonfinite=new)
+    if labelled and metric.of_reference:
+        none = np.full(count, np.nan)
+        table = replace(table, labels=none if own is None else np.asarray(own))
+    return table
 
 
 def _new_nonfinite(

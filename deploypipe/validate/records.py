@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -71,7 +71,6 @@ def record(
     limit: int | None = None,
     output: str | None = None,
     labelled: bool = True,
-    labels: np.ndarray | None = None,
     keep_bytes: int = KEEP_BYTES,
     progress: Progress | None = None,
 ) -> Records:
@@ -86,7 +85,6 @@ def record(
         limit: Only the first so many.
         output: Which output is scored; default the first.
         labelled: False needs no labels; the scores are NaN, predictions and outputs are there.
-        labels: [N, ...] of these samples in order, instead of their own.
         keep_bytes: Raw outputs to keep.
         progress: Told after each batch.
 
@@ -94,7 +92,7 @@ def record(
         UserError: no labels, a label that is NaN or no class, inputs or outputs that do not fit.
     """
     metric = metric or METRICS.build("top1")
-    if labelled and labels is None and metric.of_reference:
+    if labelled and metric.of_reference:
         name = METRICS.name_of(metric)
         raise UserError(f"{name} is of two models, and here is one", where="metric")
     scored = output_name(session, output, label or "the model")
@@ -103,9 +101,6 @@ def record(
     room, where = keep_bytes, label or samples.name
     with (progress or Silent()).task(f"answers {label}".strip(), limit or len(samples)) as task:
         for one in samples.batches(size, limit):
-            if labels is not None:
-                done = sum(map(len, parts))
-                one = replace(one, labels=labels[done : done + len(one)])
             if labelled:
                 check_labels(one, samples.name)
             answers = answer(session, one.inputs, len(one.ids), size)
@@ -179,6 +174,17 @@ def nonfinite_values(answers: Mapping[str, np.ndarray], count: int) -> np.ndarra
     return np.asarray(sum(found, np.zeros(count, np.int64)))
 
 
+def check_rows(outputs: np.ndarray, batch: Batch, where: str) -> None:
+    """Raise a user's error where the outputs' first dimension is not the sample."""
+    if outputs.shape[:1] != (len(batch.ids),):
+        raise UserError(
+            f"{len(batch.ids)} samples gave outputs {list(outputs.shape)}; the first dimension "
+            "must be the sample",
+            where=where,
+            then="Export the model with a dynamic batch, or name another output to score",
+        )
+
+
 def score_batch(
     outputs: np.ndarray,
     nonfinite: np.ndarray,
@@ -195,13 +201,7 @@ def score_batch(
     """
     unscored = np.full(len(batch.ids), np.nan)
     labels = np.asarray(batch.labels) if labelled else unscored
-    if outputs.shape[:1] != (len(batch.ids),):
-        raise UserError(
-            f"{len(batch.ids)} samples gave outputs {list(outputs.shape)}; the first dimension "
-            "must be the sample",
-            where=where,
-            then="Export the model with a dynamic batch, or name another output to score",
-        )
+    check_rows(outputs, batch, where)
     try:
         scores = metric.score(outputs, labels) if labelled else unscored
     except ValueError as error:

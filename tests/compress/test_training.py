@@ -20,7 +20,6 @@ from deploypipe.compress.training import (
     call,
     channels_last,
     fit,
-    names_classes,
 )
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Silent
@@ -198,20 +197,6 @@ def test_of_several_outputs_the_first_counts():
 def test_only_images_change_their_memory_order():
     assert channels_last(torch.zeros(2, 3, 4, 4)).is_contiguous(memory_format=torch.channels_last)
     assert channels_last(torch.zeros(2, 3)).is_contiguous()
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes"),
-    [
-        (np.array([0, 2]), True),
-        (np.array([[0], [2]]), True),
-        (np.array([0.0, 2.0]), False),
-        (np.array([[0, 1], [1, 0]]), False),
-        (None, False),
-    ],
-)
-def test_classes_are_one_whole_number_a_sample(labels, classes):
-    assert names_classes(labels) is classes
 
 
 def test_a_column_of_classes_is_no_table(net_samples, new_net, tmp_path):

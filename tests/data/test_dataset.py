@@ -13,7 +13,16 @@ import pytest
 
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress
-from deploypipe.data import Data, Preprocess, Raw, Source, Split, decoded, open_samples
+from deploypipe.data import (
+    Data,
+    Preprocess,
+    Raw,
+    Source,
+    Split,
+    decoded,
+    names_classes,
+    open_samples,
+)
 
 
 @dataclass
@@ -248,3 +257,17 @@ def test_a_part_that_cannot_be_is_told(number: int, of: int) -> None:
     split = split_of(Counted(), [4, 2, 7])
     with pytest.raises(UserError, match=f"there is no part {number} of {of} of 3 samples"):
         split.shard(number, of)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (np.array([0, 2]), True),
+        (np.array([[0], [2]]), True),
+        (np.array([0.0, 2.0]), False),
+        (np.array([[0, 1], [1, 0]]), False),
+        (None, False),
+    ],
+)
+def test_classes_are_one_whole_number_a_sample(labels, classes):
+    assert names_classes(labels) is classes

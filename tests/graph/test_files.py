@@ -92,7 +92,7 @@ def test_a_save_that_is_cut_short_leaves_the_model_that_was_there(external, monk
 @pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
 def test_weights_are_no_model_and_the_export_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"weights")
-    with pytest.raises(UserError, match=rf"weights, not an ONNX file.*--weights .*{name}"):
+    with pytest.raises(UserError, match=rf"not an ONNX file but weights.*--weights .*{name}"):
         load(tmp_path / name)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from deploypipe.core.errors import UserError
-from deploypipe.graph.files import to_bytes
 from deploypipe.quantize import Job
-from deploypipe.quantize.floor import floor_db
+from deploypipe.quantize.floor import floor_of
 from deploypipe.quantize.observe import observe
 
 X = np.random.default_rng(3).normal(size=(40, 1, 2, 2)).astype(np.float32)
@@ -25,7 +26,7 @@ def close(conv_net):
 
 
 def test_units_go_back_until_the_answers_are_expected_to_stay(close, quantize) -> None:
-    plain = quantize(close, X)
+    plain = quantize(close, X, classifies=True)
     share = plain.notes["outputs"]["agreement"]
     asked = share + 0.8
     better = quantize(close, X, least_agreement=asked)
@@ -33,9 +34,10 @@ def test_units_go_back_until_the_answers_are_expected_to_stay(close, quantize) -
     assert found["agreement"] >= asked > share
     assert found["sqnr_db"] >= found["least_db"] > plain.notes["outputs"]["sqnr_db"]
     assert 0 < len(better.plan.units) < len(plain.plan.units)
-    assert any(
-        "that were to be kept: by the margins of 40 samples" in told for told in better.changes
-    )
+    needed = f"{asked:g} % of the answers need {found['least_db']:g} dB"
+    told = f"the outputs keep {found['sqnr_db']:.1f} dB: {needed}; by the margins of 40 samples"
+    assert any(told in one for one in better.changes)
+    assert any(f"of the noise, and {needed}" in one for one in better.refusals)
 
 
 def test_the_higher_of_two_floors_holds(conv_net, target) -> None:
@@ -43,13 +45,34 @@ def test_the_higher_of_two_floors_holds(conv_net, target) -> None:
     needed = seen.decibels(0.999)
     job = Job(target, None, None, least_agreement=99.9)  # type: ignore[arg-type]
     for least, floor in ((None, needed), (needed - 5, needed), (needed + 5, needed + 5)):
-        assert floor_db(Job(**{**vars(job), "least_sqnr": least}), seen) == floor
+        assert floor_of(replace(job, least_sqnr=least), seen).decibels == floor
+    assert floor_of(replace(job, least_agreement=None), seen) is None
+
+
+def test_answers_that_there_are_not_cannot_be_promised(target) -> None:
+    job = Job(target, None, None, least_agreement=99)  # type: ignore[arg-type]
+    with pytest.raises(
+        UserError, match="least_agreement: no calibration sample has finite outputs"
+    ):
+        floor_of(job, None)
+
+
+def test_ties_need_more_than_there_is(conv_net, quantize) -> None:
+    conv_net.graph.initializers["v"].const_value = ir.Tensor(np.ones((2, 2), np.float32), name="v")
+    conv_net.graph.initializers["c"].const_value = ir.Tensor(np.zeros(2, np.float32), name="c")
+    done = quantize(conv_net, X, least_agreement=99)
+    assert not done.modified
+    assert "too many of 40 samples are ties for 99 % of the answers" in done.refusals[0]
+
+
+def test_what_nobody_asked_for_is_not_measured(conv_net, quantize) -> None:
+    assert quantize(conv_net, X).notes["outputs"] == {}
 
 
 def test_changed_answers_are_told_where_samples_have_classes(close, quantize) -> None:
     told = quantize(close, X, classifies=True)
     stays = told.notes["outputs"]["agreement"]
-    line = f"by the margins of 40 samples {stays:.1f} % of the answers stay"
+    line = f"by the margins of 40 samples {stays:.1f} % of the answers are expected to stay"
     assert stays < 99 and any(line in one for one in told.changes)
     assert any(line in one for one in told.refusals)
     unasked = quantize(close, X)
@@ -58,26 +81,41 @@ def test_changed_answers_are_told_where_samples_have_classes(close, quantize) ->
 
 def test_answers_that_stay_are_no_warning(conv_net, quantize) -> None:
     told = quantize(conv_net, X, classifies=True)
-    assert any("100.0 % of the answers stay" in one for one in told.changes)
+    assert any("100.0 % of the answers are expected" in one for one in told.changes)
     assert not any("answers" in one for one in told.refusals)
 
 
 def test_a_model_without_answers_cannot_keep_them(parse, quantize) -> None:
     text = """agraph (float[N,4] x) => (float[N,2] y) <float[4,2] w = {1,2,3,4,5,6,7,8}> {
       h = MatMul(x, w) y = Softmax(h) }"""
-    with pytest.raises(UserError, match="it ends in Softmax.*") as caught:
+    with pytest.raises(UserError, match="least_agreement: .* it ends in Softmax") as caught:
         quantize(parse(text), np.ones((4, 4), np.float32) * X[:4, 0, 0, :1], least_agreement=99)
     assert "least_sqnr" in str(caught.value)
 
 
-def test_margins_are_those_of_the_outputs_whatever_the_batches(conv_net, target) -> None:
-    with target.open(to_bytes(conv_net)) as session:
-        rows = session({"x": X})["y"]
-    expected = np.sort(-rows.round(4), axis=1)
-    for size in (40, 7, 1):
-        feeds = ({"x": X[i : i + size]} for i in range(0, 40, size))
-        found = observe(conv_net, ["y"], feeds, target)
-        leads = -found.margins.leaders.round(4)
-        assert sorted(map(tuple, leads)) == sorted(map(tuple, expected))
-        assert found.margins.powers.mean() == pytest.approx(np.square(rows).mean(), rel=1e-5)
-        assert list(found.histograms) == ["y"]
+@pytest.mark.parametrize("classes", [2, 9000])
+@pytest.mark.parametrize("batch", ["N", 5])
+def test_margins_are_those_of_the_outputs_whatever_the_batches(
+    parse, constants, target, classes, batch
+):
+    text = f"agraph (float[{batch},3] x) => (float[{batch},{classes}] y) "
+    rng = np.random.default_rng(5)
+    w = rng.normal(size=(3, classes)).astype(np.float32)
+    model = constants(parse(text + "{ y = MatMul(x, w) }"), w=w)
+    x = rng.normal(size=(40, 3)).astype(np.float32)
+    expected = -np.sort(-(x @ w), axis=1)[:, :8]
+    for size in (5,) if batch == 5 else (40, 7, 1):
+        feeds = ({"x": x[i : i + size]} for i in range(0, 40, size))
+        found = observe(model, ["x"], feeds, target)
+        assert list(found.histograms) == ["x"]
+        order = np.lexsort(found.margins.leaders.T), np.lexsort(expected.T)
+        np.testing.assert_allclose(
+            found.margins.leaders[order[0]], expected[order[1]], rtol=1e-4, atol=1e-5
+        )
+        assert found.margins.powers.mean() == pytest.approx(np.square(x @ w).mean(), rel=1e-4)
+
+
+def test_samples_of_other_sizes_are_in_the_margins(any_size_net, target) -> None:
+    rng = np.random.default_rng(5)
+    feeds = [{"x": rng.normal(size=(1, 1, n, n)).astype(np.float32)} for n in (3, 4, 3, 5)]
+    assert len(observe(any_size_net, ["r"], feeds, target).margins.powers) == 4

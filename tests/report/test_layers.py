@@ -28,7 +28,7 @@ def test_all_layers_are_shown_where_they_fit(told):
     text = told(5, 0, 5)
     assert "5 of the 5 tensors of the reference compared; the worst first." in text
     assert text.count("Conv") == 5
-    assert "more" not in text and "counterpart" not in text
+    assert "more" not in text and "paired with nothing" not in text
 
 
 def test_what_is_left_out_is_told(told):
@@ -37,7 +37,7 @@ def test_what_is_left_out_is_told(told):
     assert f"{SHOWN + 5} of the {SHOWN + 10} tensors" in text
     assert f"the worst {SHOWN} are shown (--json tells all)" in text
     assert "2 more have other shapes" in text
-    assert "3 have no counterpart in the candidate" in text
+    assert "3 are paired with nothing" in text
     assert "So few" not in text
 
 

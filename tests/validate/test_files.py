@@ -7,7 +7,7 @@ from deploypipe.core.errors import UserError
 from deploypipe.core.tensors import TensorSpec
 from deploypipe.validate.experiment import Plan
 from deploypipe.validate.feeds import random_feeds, sample_feeds
-from deploypipe.validate.files import compare_file_latency, record_files
+from deploypipe.validate.files import compare_file_latency, pair_files
 from deploypipe.validate.looks import Looks
 from deploypipe.validate.signature import shared_inputs
 
@@ -127,9 +127,9 @@ def test_files_that_do_not_fit_are_not_timed(write, scaled, cpu):
         compare_file_latency(a, b, cpu, plan=QUICK)
 
 
-def test_two_files_are_recorded_on_the_same_samples(write, scaled, cpu, samples):
+def test_two_files_are_paired_on_the_same_samples(write, scaled, cpu, samples):
     a, b = write("a.onnx", scaled()), write("b.onnx", scaled((1, 1, 9)))
     split = samples(np.ones((4, 3), np.float32), np.zeros(4, np.int64))
-    reference, candidate = record_files(a, b, cpu, split)
-    assert (reference.label, candidate.label) == ("reference", "candidate")
-    assert (reference.value, candidate.value) == (1.0, 0.0)
+    pairs = pair_files(a, b, cpu, split)
+    assert pairs.reference_rows.tolist() == [1.0] * 4
+    assert pairs.candidate_rows.tolist() == [0.0] * 4
