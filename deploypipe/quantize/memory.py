@@ -27,7 +27,7 @@ MOST = 4
 """Observations that a folder keeps."""
 ABANDONED = 3600.0
 """Seconds after which nobody is still writing a file."""
-_FORM = 4
+_FORM = 5
 """Raised when the same samples would be counted, or what was counted be written, otherwise."""
 
 
@@ -108,8 +108,7 @@ def write(observation: Observation, file: Path) -> None:
         arrays[f"m{i}"] = array
         facts["means"].append(astuple(mean))
     if observation.margins is not None:
-        arrays["leaders"] = observation.margins.leaders
-        arrays["powers"] = observation.margins.powers
+        arrays["leads"] = observation.margins.leads
     for i, sample in enumerate(observation.kept):
         for name, array in sample.items():
             arrays[f"k{i}.{sorted(sample).index(name)}"] = array
@@ -142,5 +141,5 @@ def _observation(arrays: Mapping[str, np.ndarray]) -> Observation:
         {name: arrays[f"k{i}.{j}"] for j, name in enumerate(names)}
         for i, names in enumerate(facts["kept"])
     ]
-    margins = Margins(arrays["leaders"], arrays["powers"]) if "leaders" in arrays else None
+    margins = Margins(arrays["leads"]) if "leads" in arrays else None
     return Observation(histograms, facts["samples"], tuple(kept), means, margins)

@@ -15,7 +15,7 @@ from deploypipe.core.progress import Progress
 from deploypipe.quantize.correct import Step, correct
 from deploypipe.quantize.correction import Correction, Draft
 from deploypipe.quantize.floor import Floor
-from deploypipe.quantize.noise import TABLES, Noise, noise_of, power_of
+from deploypipe.quantize.noise import TABLES, Noise, decibels_of, noise_of, power_of
 from deploypipe.quantize.placement import place
 from deploypipe.quantize.sparing import Sparing, noisiest
 from deploypipe.quantize.workshop import NothingLeftError
@@ -39,12 +39,17 @@ def repaired(
     before corrections, ``corrected`` after them; if that is good enough, it alone comes back, without
     any step.  Measured on the samples that corrections are judged on.
     """
-    reached = corrected.sqnr_db()
-    if reached >= floor.decibels:
+    short = floor.shortfall(corrected)
+    if short <= 0:
         return [(corrected, [])]
-    if math.isnan(reached):
+    if math.isnan(short):
         return []
     plan, noise = corrected.made.plan, noise_of(corrected)
+    least = decibels_of(noise.together) + short
+
+    def reached(draft: Draft) -> float:
+        return least - floor.shortfall(draft)
+
     tried: dict[frozenset[str], tuple[float, tuple[Draft, list[Step]] | None]] = {}
     reasons = {**dict.fromkeys(first.shop.forms, "it has another form"), **plan.kept_float}
     names = {unit.name for unit in first.shop.found.units}
@@ -56,12 +61,12 @@ def repaired(
             put_back = {name: _reason(noise.power, name, floor.why) for name in spared}
             made = _made_without(first, {**before, **put_back}, spared)
             done = None if made is None else correct(made, corrections, progress)
-            tried[key] = (-math.inf if done is None else done[0].sqnr_db()), done
+            tried[key] = (-math.inf if done is None else reached(done[0])), done
         return tried[key][0]
 
-    ends = dict.fromkeys(frozenset(repair(noise, floor.decibels, make, way)) for way in ways)
+    ends = dict.fromkeys(frozenset(repair(noise, least, make, way)) for way in ways)
     found = (tried[key] for key in ends if key in tried)
-    return [done for reached, done in found if done is not None and reached >= floor.decibels]
+    return [done for kept, done in found if done is not None and kept >= least]
 
 
 def repair(

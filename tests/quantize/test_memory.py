@@ -30,7 +30,7 @@ def test_what_is_read_is_what_was_written(count, tmp_path) -> None:
         40,
         ({"x": X[:1], "ids": np.arange(3)}, {"x": X[1:2], "ids": np.arange(3)}),
         {MEAN: np.arange(4, dtype=np.float32)},
-        Margins(np.float32([[2, 1]]), np.float64([2.5])),
+        Margins(np.float32([[2, 1]])),
     )
     write(seen, tmp_path / "one.npz")
     again = read(tmp_path / "one.npz")
@@ -46,8 +46,7 @@ def test_what_is_read_is_what_was_written(count, tmp_path) -> None:
     assert [set(one) for one in again.kept] == [{"x", "ids"}] * 2
     assert np.array_equal(again.kept[1]["x"], X[1:2]) and list(again.means) == [MEAN]
     assert np.array_equal(again.means[MEAN], range(4))
-    assert again.margins is not None and again.margins.leaders.tolist() == [[2, 1]]
-    assert again.margins.powers.tolist() == [2.5]
+    assert again.margins is not None and again.margins.leads.tolist() == [[2, 1]]
 
 
 def test_other_options_need_no_inference(conv_net, quantize, tmp_path, monkeypatch) -> None:
