@@ -23,6 +23,8 @@ from deploypipe.quantize.workshop import NothingLeftError
 ROUNDS = 4
 CAUTION = 0.7
 """By how much less noise is allowed for in each further round."""
+NEAR, BOLDNESS = 1.0, 0.7
+"""dB above the floor that are let be, and the share of more that is given back."""
 
 
 def repaired(
@@ -75,17 +77,28 @@ def repair(
     make: Callable[[Sequence[str]], float],
     way: Sparing = noisiest,
 ) -> Sequence[str]:
-    """The units to put back: ``make`` carries that out and gives the dB that it reached."""
-    spared: list[str] = []
+    """The units to put back: ``make`` carries that out and gives the dB that it reached.
+
+    All, if no round reaches the floor; if one goes far beyond it, the next one puts fewer back.
+    """
+    best: Sequence[str] | None = None
+    slack: dict[frozenset[str], float] = {frozenset(): -math.inf}
     allowed = power_of(floor_db)
     for _ in range(ROUNDS):
-        more = way(noise, allowed)
-        if set(more) != set(spared):
-            spared = more
-            if make(spared) >= floor_db:
-                return spared
-        allowed *= CAUTION
-    return list(noise.power)
+        spared = way(noise, allowed)
+        key = frozenset(spared)
+        if key not in slack:
+            slack[key] = make(spared) - floor_db
+        if slack[key] >= 0:
+            best = spared
+            if slack[key] < NEAR:
+                break
+            allowed *= 10 ** (BOLDNESS * slack[key] / 10)
+        elif best is not None:
+            break
+        else:
+            allowed *= CAUTION
+    return list(noise.power) if best is None else best
 
 
 def _made_without(first: Draft, kept: Mapping[str, str], spared: Sequence[str]) -> Draft | None:

@@ -19,6 +19,24 @@ def test_a_promise_that_does_not_hold_takes_more():
     assert tried == [["loud"], ["loud", "middle"]]
 
 
+def test_what_goes_far_beyond_the_floor_puts_fewer_back():
+    tried = []
+
+    def make(spared):
+        tried.append(list(spared))
+        return {2: 44.0, 1: 37.0}[len(spared)]  # 50 and 30 dB were foretold
+
+    assert repair(NOISE, 36.0, make) == ["loud"]
+    assert tried == [["loud", "middle"], ["loud"]]
+
+
+def test_the_last_that_kept_the_floor_counts():
+    def make(spared):
+        return {2: 44.0, 1: 35.0}[len(spared)]
+
+    assert repair(NOISE, 36.0, make) == ["loud", "middle"]
+
+
 def test_in_the_end_everything_is_float():
     assert set(repair(NOISE, 20, lambda _: 0.0)) == set(NOISE.power)
 
