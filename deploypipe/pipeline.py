@@ -82,7 +82,8 @@ def plan(file: Path, changes: Sequence[str] = (), progress: Progress | None = No
     data = open_data(recipe.data, "data", folder, progress)
     for step in steps:
         step.stage.work(data)
-    source.try_out(data, target, any(step.stage.scores_labels() for step in steps))
+    scored = {step.stage.scores_labels() for step in steps}
+    source.try_out(data, target, labelled=True in scored or False not in scored)
     return Plan(recipe, file, tuple(steps), target, data, source)
 
 

@@ -21,6 +21,8 @@ LEVELS = [
     {"compress", "export", "quantize", "validate", "bundle"},
     {"report"},
     {"stages"},
+    {"plain_yaml"},
+    {"changes"},
     {"recipe"},
     {"cache"},
     {"pipeline"},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -44,24 +44,33 @@ def test_a_room_loads_neither_torch_nor_a_runtime(package):
     assert not loaded(code) & {"torch", "onnxruntime"}
 
 
-def test_the_command_line_in_a_process_of_its_own_helps_in_half_a_second():
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
-        words = [sys.executable, "-m", "deploypipe.cli", "--help"]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        best = min(best, time.perf_counter() - start)
-    assert "Exit codes" in done.stdout
-    assert best < 0.5
+@pytest.fixture(scope="module")
+def cost():
+    """Processor time of a fresh Python with these words, the least of three: in units of one that
+    imports typer, because seconds say as much of the machine."""
+
+    def spent():
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return now.ru_utime + now.ru_stime
+
+    def measure(*words):
+        best = float("inf")
+        for _ in range(3):
+            before = spent()
+            subprocess.run([sys.executable, *words], capture_output=True, check=True)
+            best = min(best, spent() - before)
+        return best
+
+    unit = measure("-c", "import typer")
+    return lambda *words: measure(*words) / unit
 
 
-def test_the_package_itself_is_loaded_in_half_a_second():
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import deploypipe"], check=True)
-        best = min(best, time.perf_counter() - start)
-    assert best < 0.5
+def test_help_costs_little_more_than_the_library_that_writes_it(cost):
+    assert cost("-m", "deploypipe.cli", "--help") < 3
+
+
+def test_the_package_itself_costs_less_than_that_library(cost):
+    assert cost("-c", "import deploypipe") < 1
 
 
 def test_telemetry_is_off_unless_the_user_says_otherwise():

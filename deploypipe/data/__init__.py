@@ -4,7 +4,7 @@ A recipe's ``data:`` opens as :class:`Data`, whose splits give batches.  A new s
 in ``sources/`` whose class derives from :class:`Source`.
 """
 
-from deploypipe.data.dataset import Batch, Data, Split, names_classes
+from deploypipe.data.dataset import Batch, Data, Split
 from deploypipe.data.preprocess import Preprocess
 from deploypipe.data.recipe import DataRecipe, SplitCounts, open_data, open_samples
 from deploypipe.data.source import SOURCES, Raw, Source
@@ -20,7 +20,6 @@ __all__ = [
     "Source",
     "Split",
     "SplitCounts",
-    "names_classes",
     "open_data",
     "open_samples",
     "source_of",

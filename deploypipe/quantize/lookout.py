@@ -158,6 +158,7 @@ class Lookout:
             if self._inside is None:
                 sizes = {name: made[name].size for name in self._made}
                 self._look_inside(sizes, _shapes_of(sample))
+            del made  # before another thread makes its own
 
     def _look_inside(self, sizes: Mapping[str, int] | None, shapes: Shapes) -> None:
         """Open the session for these shapes, if the tensors' sizes are known."""

@@ -81,9 +81,10 @@ class Stage(ABC):
         """
         return Work()
 
-    def scores_labels(self) -> bool:
-        """Whether answers are held against labels, so that those have to be classes of the model."""
-        return False
+    def scores_labels(self) -> bool | None:
+        """Whether answers are held against labels, so that those have to be classes of the model;
+        None if there are no answers here."""
+        return None
 
 
 STAGES: Shelf[Stage] = Shelf("stage", "deploypipe.stages", Stage)

@@ -11,7 +11,8 @@ from deploypipe.compress.torch_model import TorchModel
 from deploypipe.compress.training import Schedule, accuracy, fit
 from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
-from deploypipe.data import Data, Split, names_classes
+from deploypipe.data import Data, Split
+from deploypipe.data.dataset import names_classes
 from deploypipe.runtime import host
 from deploypipe.stages import Desk, Stage, Work
 

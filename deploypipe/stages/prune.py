@@ -20,7 +20,8 @@ from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.files import Json
 from deploypipe.core.shelf import OneOf
-from deploypipe.data import Data, names_classes
+from deploypipe.data import Data
+from deploypipe.data.dataset import names_classes
 from deploypipe.export.residual_branches import Branch
 from deploypipe.export.structure import structure_of
 from deploypipe.export.to_onnx import expected_seconds

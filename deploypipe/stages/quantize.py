@@ -13,7 +13,8 @@ from deploypipe.core.artifact import Artifact, Kind
 from deploypipe.core.errors import UserError
 from deploypipe.core.progress import Progress
 from deploypipe.core.shelf import OneOf
-from deploypipe.data import Data, names_classes
+from deploypipe.data import Data
+from deploypipe.data.dataset import names_classes
 from deploypipe.graph.files import data_files, load, save
 from deploypipe.graph.parts import parts_of
 from deploypipe.quantize import (

@@ -20,9 +20,9 @@ from deploypipe.data import (
     Source,
     Split,
     decoded,
-    names_classes,
     open_samples,
 )
+from deploypipe.data.dataset import names_classes
 
 
 @dataclass
