@@ -20,9 +20,9 @@ from deploypipe.quantize.placement import place
 from deploypipe.quantize.sparing import Sparing, noisiest
 from deploypipe.quantize.workshop import NothingLeftError
 
-ROUNDS = 4
+ROUNDS = 5
 CAUTION = 0.7
-"""By how much less noise is allowed for in each further round."""
+"""By how much less noise is allowed for while no round has kept the floor."""
 NEAR, BOLDNESS = 1.0, 0.7
 """dB above the floor that are let be, and the share of more that is given back."""
 
@@ -79,26 +79,33 @@ def repair(
 ) -> Sequence[str]:
     """The units to put back: ``make`` carries that out and gives the dB that it reached.
 
-    All, if no round reaches the floor; if one goes far beyond it, the next one puts fewer back.
+    All, if no round reaches the floor; if one goes far beyond it, the next ones put fewer back.
     """
     best: Sequence[str] | None = None
     slack: dict[frozenset[str], float] = {frozenset(): -math.inf}
-    allowed = power_of(floor_db)
+    kept, failed, allowed = 0.0, math.inf, power_of(floor_db)
     for _ in range(ROUNDS):
         spared = way(noise, allowed)
         key = frozenset(spared)
         if key not in slack:
             slack[key] = make(spared) - floor_db
         if slack[key] >= 0:
-            best = spared
+            best, kept = spared, allowed
             if slack[key] < NEAR:
                 break
-            allowed *= 10 ** (BOLDNESS * slack[key] / 10)
-        elif best is not None:
-            break
         else:
-            allowed *= CAUTION
+            failed = allowed
+        allowed = _between(kept, failed, slack[key])
     return list(noise.power) if best is None else best
+
+
+def _between(kept: float, failed: float, slack: float) -> float:
+    """The power to try next: what kept the floor and what did not are the ends."""
+    if not kept:
+        return failed * CAUTION
+    if math.isinf(failed):
+        return float(kept * 10 ** (BOLDNESS * slack / 10))
+    return math.sqrt(kept * failed)
 
 
 def _made_without(first: Draft, kept: Mapping[str, str], spared: Sequence[str]) -> Draft | None:

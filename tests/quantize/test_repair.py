@@ -37,6 +37,21 @@ def test_the_last_that_kept_the_floor_counts():
     assert repair(NOISE, 36.0, make) == ["loud", "middle"]
 
 
+def test_between_what_kept_the_floor_and_what_did_not_another_is_tried():
+    noise = Noise({"a": 8e-4, "b": 4e-4, "c": 2e-4, "d": 1e-4}, 15e-4)
+    reached, tried = (
+        {3: 57.0, 2: 41.0, 1: 33.0},
+        [],
+    )  # so far beyond that nothing seems to be needed
+
+    def make(spared):
+        tried.append(len(spared))
+        return reached[len(spared)]
+
+    assert repair(noise, 40.0, make) == ["a", "b"]
+    assert tried == [3, 2, 1]
+
+
 def test_in_the_end_everything_is_float():
     assert set(repair(NOISE, 20, lambda _: 0.0)) == set(NOISE.power)
 
