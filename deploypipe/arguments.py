@@ -75,7 +75,12 @@ def named_size(text: str) -> tuple[str, int]:
 
 def budget(text: str | None) -> dict[str, float]:
     """``accuracy_drop=1.0,speedup=2``."""
-    return dict(_limit(part) for part in text.split(",")) if text else {}
+    found: dict[str, float] = {}
+    for name, value in map(_limit, text.split(",")) if text else ():
+        if name in found:
+            raise UserError(f"'{name}' comes twice", where="--budget")
+        found[name] = value
+    return found
 
 
 def _limit(text: str) -> tuple[str, float]:

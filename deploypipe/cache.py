@@ -165,7 +165,7 @@ def key_of(stage: Stage, source: Artifact, desk: Desk) -> str:
         "data": desk.data.digest,
         "target": TARGETS.spec(desk.target),
         "seed": desk.seed,
-        "budget": dict(desk.budget) if stage.measures else None,
+        "budget": dict(desk.budget) if stage.judges else None,
         "manifest": _manifest(source, desk) if stage.gives is Kind.BUNDLE else None,
         "versions": {name: _version(name) for name in (*PACKAGES, *stage.packages)},
         "flags": host()["flags"],  # they choose the kernels, and so what fuses and how it rounds

@@ -30,7 +30,7 @@ from deploypipe.arguments import (
     TargetName,
     Threads,
 )
-from deploypipe.core.errors import DeploypipeError, EnvironmentLacks
+from deploypipe.core.errors import DeploypipeError, EnvironmentLacks, UserError
 from deploypipe.shown import show as _show
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     as_json = "--json" in sys.argv[1:]
     try:
+        _check_once(sys.argv[1:])
         code = app(sys.argv[1:] or ["--help"], prog_name="deploypipe", standalone_mode=False)
     except DeploypipeError as error:
         _fail(str(error), error.exit_code, as_json)
@@ -75,6 +76,17 @@ def main() -> None:
         whole = "What was not finished is as it was before."
         _fail(f"Stopped. {kept if sys.argv[1:2] == ['run'] else whole}", code, as_json)
     sys.exit(code or 0)
+
+
+def _check_once(words: list[str]) -> None:
+    """Refuse an option that comes twice and takes one value: the first would be passed over."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    command = commands.get(words[0]) if words else None
+    options = [one for one in command.params if one.opts[0].startswith("-")] if command else []
+    for option in options:
+        given = [word for word in words if word.partition("=")[0] in option.opts]
+        if len(given) > 1 and not option.multiple and not option.is_flag:
+            raise UserError("it comes twice, and takes one value", where=option.opts[0])
 
 
 def _used_up(error: Exception) -> str | None:

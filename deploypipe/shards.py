@@ -80,6 +80,10 @@ def merge_records(
         )
     scored = None if metric is None else METRICS.build(metric, "--metric")
     kept = merge({str(file): read_records(file, scored) for file in files})
+    if scored is not None and kept.pairs.metric != scored:
+        was = METRICS.name_of(kept.pairs.metric)
+        then = f"Leave --metric out, or write the records again with --metric {metric}"
+        raise UserError(f"these records were scored by {was}", where="--metric", then=then)
     accuracy, drift = accuracy_of(kept.pairs), drift_of(kept.pairs, kept.first_nonfinite)
     values = {"reference": accuracy.reference, "candidate": accuracy.candidate}
     before, after = (_row(kept.models[name], value) for name, value in values.items())

@@ -86,6 +86,20 @@ def test_parts_agree_as_the_whole(tiny, bare, noisy, tmp_path):
     assert merged == whole
 
 
+def test_records_are_judged_by_the_metric_that_scored_them(tiny, bare, noisy, tmp_path):
+    file = tmp_path / "r.npz"
+    record_shard(tiny.model, noisy[0], bare[0], file, options={"metric": "agreement"})
+    assert merge_records([file], metric="agreement")["accuracy"]["metric"] == "agreement"
+    with pytest.raises(UserError, match="--metric: these records were scored by agreement"):
+        merge_records([file], metric="top1")
+
+
+def test_no_model_agrees_with_more_than_all(tiny, bare):
+    told = validate_models(tiny.model, tiny.model, bare[0], {}, QUICK)["accuracy"]
+    assert (told["drop_points"], told["low"]) == (0, 0)
+    assert 0 < told["high"] < 3
+
+
 def test_two_files_are_paired_by_agreement(tiny, bare, noisy):
     split = bare[0].need_data().split("validation")
     pairs = pair_files(tiny.model, noisy[0], TARGETS.build(CPU), split, metric=Agreement())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploypipe.arguments import points, spec, specs
+from deploypipe.arguments import budget, points, spec, specs
 from deploypipe.core.errors import UserError
 
 
@@ -30,6 +30,12 @@ def test_names_with_options_stand_in_one_text(text, found):
 def test_no_names_and_an_option_that_comes_twice_are_told(text, told):
     with pytest.raises(UserError, match=f"--passes: {told}"):
         specs(text, "--passes")
+
+
+def test_a_limit_that_comes_twice_is_told():
+    assert budget("shrink=1,speedup=2") == {"shrink": 1, "speedup": 2}
+    with pytest.raises(UserError, match="--budget: 'shrink' comes twice"):
+        budget("shrink=1,shrink=2")
 
 
 def test_a_percentage_may_have_its_sign():

@@ -61,6 +61,10 @@ class Measures(Copy):
     measures: ClassVar[bool] = True
 
 
+class Judges(Measures):
+    judges: ClassVar[bool] = True
+
+
 @dataclass(frozen=True)
 class Packs(Copy):
     gives: ClassVar[Kind] = Kind.BUNDLE
@@ -141,10 +145,11 @@ def test_the_versions_of_packages_and_our_own_are_in_the_key(monkeypatch, packag
     assert len({before, first, changed()}) == 3
 
 
-def test_the_budget_and_the_machine_only_matter_to_what_measures(monkeypatch):
+def test_the_budget_matters_to_what_judges_and_the_machine_to_what_measures(monkeypatch):
     loose = dataclasses.replace(DESK, budget={"speedup": 1})
-    assert key_of(Copy(), SOURCE, loose) == key_of(Copy(), SOURCE, DESK)
-    assert key_of(Measures(), SOURCE, loose) != key_of(Measures(), SOURCE, DESK)
+    for stage in (Copy(), Measures()):
+        assert key_of(stage, SOURCE, loose) == key_of(stage, SOURCE, DESK)
+    assert key_of(Judges(), SOURCE, loose) != key_of(Judges(), SOURCE, DESK)
     before = key_of(Copy(), SOURCE, DESK), key_of(Measures(), SOURCE, DESK)
     monkeypatch.setattr(caches, "host", lambda: {**host(), "cpu": "another"})
     assert key_of(Copy(), SOURCE, DESK) == before[0]

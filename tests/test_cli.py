@@ -307,6 +307,25 @@ def test_what_the_machine_has_run_out_of_is_told_without_a_traceback(
     assert "Traceback" not in said.err and "bug" not in said.err
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--budget", "shrink=1", "--budget=speedup=2"], "--budget"),
+        (["--samples", "3", "--samples", "4"], "--samples"),
+    ],
+)
+def test_an_option_that_comes_twice_is_not_passed_over(tiny, call, words, option):
+    said = call("validate", tiny.model, tiny.model, "--data", f"npz:{tiny.samples}", *words)
+    assert (said.code, said.err) == (
+        2,
+        f"deploypipe: {option}: it comes twice, and takes one value.\n",
+    )
+
+
+def test_what_may_come_twice_does(tiny, call):
+    assert call("plan", tiny.file, "--set", "seed=1", "--set", "name=b", "--json").code == 0
+
+
 def test_a_bug_of_ours_shows_its_traceback_and_has_its_own_exit_code(monkeypatch, call):
     monkeypatch.setattr("deploypipe.catalogue.catalogue", lambda kind: 1 / 0)
     said = call("list")

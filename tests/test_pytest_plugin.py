@@ -105,6 +105,9 @@ def test_agreement_is_counted_and_needs_no_labels(suite):
             np.savez("bare.npz", x=np.load("val.npz")["x"])
             data = {"npz": {"file": "bare.npz"}}
             accuracy.agreement("same.onnx", "base.onnx", data=data).at_least("100%")
+            for odd in (0.99, "150%"):
+                with pytest.raises(Exception, match="at_least: expected a percentage such as"):
+                    accuracy.agreement("same.onnx", "base.onnx", data=data).at_least(odd)
             with pytest.raises(pytest.fail.Exception, match="FAIL: agreement"):
                 accuracy.agreement("broken.onnx", "base.onnx", data=data).at_least("99%")
     """)

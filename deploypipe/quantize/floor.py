@@ -138,9 +138,14 @@ def measure_nearness(draft: Draft, job: Job, floor: Floor | None) -> Nearness:
         return Nearness({"sqnr_db": reached, **asked}, [told])
     percent, count = 100 * margins.kept(noise_of_leads(draft)), len(margins.leads)
     expected = (
-        f"by the margins of {count} samples {percent:.1f} % of the answers are expected to stay"
+        f"by the margins of {count} samples {_percent(percent)} of the answers are expected to stay"
     )
     warn = job.classifies and floor is None and percent < ALIKE
     warnings = [f"{expected}; least_agreement keeps more"] if warn else []
     notes: dict[str, Json] = {"sqnr_db": reached, "agreement": percent, **asked}
     return Nearness(notes, [f"{told}; {expected}"], warnings)
+
+
+def _percent(value: float) -> str:
+    """Never rounded up to all."""
+    return f"{math.floor(10 * value) / 10:.1f} %"

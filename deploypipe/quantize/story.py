@@ -141,8 +141,8 @@ def _too_noisy(draft: Draft, floor: Floor) -> str:
     if unlike:
         return f"the model stays float: {floor.why}, and {_unlike(unlike)}"
     return (
-        f"the model stays float: {floor.why}, and with all units in float that this takes nothing "
-        "is gained"
+        f"the model stays float: {floor.why}, and nothing is gained any more once all units that "
+        "this takes are float"
     )
 
 
@@ -183,10 +183,11 @@ def _shipped(
 def _warnings(shop: Workshop, unheard: str | None) -> list[str]:
     """What may be less than the user thinks."""
     told = []
-    if shop.seen.samples < FEW:
+    count = shop.seen.samples
+    if count < FEW:
         told.append(
-            f"only {shop.seen.samples} samples were observed: ranges may be too narrow for others; "
-            "give 100"
+            f"only {count} sample{'s were' if count > 1 else ' was'} observed: ranges may be too narrow "
+            "for others; give 100"
         )
     if unheard is not None:
         told.append(f"no time was taken with profile {PROFILES.name_of(shop.profile)}: {unheard}")

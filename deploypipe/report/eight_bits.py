@@ -94,6 +94,9 @@ def _facts(notes: Mapping[str, Json]) -> list[tuple[str, str]]:
     if isinstance(decision.get("winner"), str):
         best = times.get(decision["winner"])
         shown = f", {words.number(best)} of the float model's time" if _real(best) else ""
+        kept = _mapping(notes.get("outputs"))
+        if any(kept.get(name) is not None for name in ("least_sqnr", "least_agreement")):
+            shown += " before units were put back"
         told.append(("fastest placement", f"{decision['winner']}{shown}, of {len(times)} timed"))
     output = _mapping(notes.get("diagnosis")).get("output_db")
     if _real(output):

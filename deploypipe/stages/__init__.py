@@ -69,6 +69,9 @@ class Stage(ABC):
     measures: ClassVar[bool] = False
     """Whether the result holds times of this machine: then the machine is part of the cache key."""
 
+    judges: ClassVar[bool] = False
+    """Whether the result depends on the recipe's budget: then that is part of the cache key."""
+
     @abstractmethod
     def run(self, source: Artifact, desk: Desk) -> Artifact:
         """Read ``source``, write below ``desk.out``, return the new artifact."""

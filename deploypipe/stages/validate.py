@@ -64,6 +64,7 @@ class Validate(Stage):
     gives: ClassVar[Kind] = Kind.ONNX
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "numpy")
     measures: ClassVar[bool] = True
+    judges: ClassVar[bool] = True
     version: ClassVar[int] = 5
 
     def __post_init__(self) -> None:

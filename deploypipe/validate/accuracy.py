@@ -16,6 +16,7 @@ from deploypipe.validate.paired_proportions import (
     mcnemar_p,
     provable_by,
     provable_margin,
+    share_interval,
 )
 from deploypipe.validate.pairs import Pairs, pair
 from deploypipe.validate.records import Records, record
@@ -134,7 +135,11 @@ def _with_proportions(bare: AccuracyComparison, pairs: Pairs) -> AccuracyCompari
     alike = bare.of_reference  # the reference is right by definition: nothing for McNemar to test
     return replace(
         bare,
-        drop=drop_interval(lost, won, n, bare.confidence).map(lambda share: share * scale),
+        drop=(
+            share_interval(lost, n, bare.confidence)
+            if alike and not won
+            else drop_interval(lost, won, n, bare.confidence)
+        ).map(lambda share: share * scale),
         flips_to_wrong=lost,
         flips_to_right=won,
         mcnemar_p=None if alike else mcnemar_p(lost, won),

@@ -34,6 +34,20 @@ def drop_interval(lost: float, won: float, samples: int, confidence: float) -> I
     return Interval(drop, low, high, 2 * confidence - 1)
 
 
+def share_interval(lost: float, samples: int, confidence: float) -> Interval:
+    """Share of samples that were lost where none can be won: ``confidence`` on each end.
+
+    Wilson (1927), JASA 22, 209-212: the score interval of one proportion, which stays in 0..1.
+    """
+    _check(lost, 0, samples)
+    z2, share = NormalDist().inv_cdf(confidence) ** 2, lost / samples
+    middle = (share + z2 / (2 * samples)) / (1 + z2 / samples)
+    spread = share * (1 - share) / samples + z2 / (4 * samples**2)
+    half = math.sqrt(z2 * spread) / (1 + z2 / samples)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return Interval(share, low if lost else 0.0, high, 2 * confidence - 1)
+
+
 def _score(delta: float, lost: float, won: float, samples: int) -> float:
     """Tango's z statistic for a true drop of ``delta``; falls with delta."""
     a = 2 * samples

@@ -89,7 +89,8 @@ def test_what_nobody_asked_for_is_not_measured(conv_net, quantize) -> None:
 def test_changed_answers_are_told_where_samples_have_classes(close, quantize) -> None:
     told = quantize(close, X, classifies=True)
     stays = told.notes["outputs"]["agreement"]
-    line = f"by the margins of 40 samples {stays:.1f} % of the answers are expected to stay"
+    down = math.floor(10 * stays) / 10  # never up to all
+    line = f"by the margins of 40 samples {down:.1f} % of the answers are expected to stay"
     assert stays < 99 and any(line in one for one in told.changes)
     assert any(line in one for one in told.refusals)
     unasked = quantize(close, X)

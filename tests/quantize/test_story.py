@@ -114,7 +114,7 @@ def test_an_audit_that_blames_no_planned_unit_does_not_loop(parse, quantize, mon
 
 
 def test_few_samples_work_and_are_told(conv_net, quantize) -> None:
-    warning = "only 1 samples were observed"
+    warning = "only 1 sample was observed"
     assert any(warning in line for line in quantize(conv_net, X[:1]).refusals)
     assert not any("were observed" in line for line in quantize(conv_net, X).refusals)
 

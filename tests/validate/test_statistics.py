@@ -15,6 +15,7 @@ from deploypipe.validate.paired_proportions import (
     provable_margin,
     samples_needed,
     samples_needed_by,
+    share_interval,
 )
 from deploypipe.validate.student import mean_interval, t_probability, t_quantile
 
@@ -122,6 +123,16 @@ def test_tango_is_what_brute_force_finds(lost, won, n, confidence):
     interval = drop_interval(lost, won, n, confidence)
     expected = restricted_likelihood_bounds(lost, won, n, confidence)
     assert (interval.low, interval.high) == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize(("lost", "n"), [(0, 60), (1, 60), (30, 200), (60, 60)])
+def test_the_interval_of_a_share_is_that_of_statsmodels(lost, n):
+    from statsmodels.stats.proportion import proportion_confint
+
+    found = share_interval(lost, n, 0.95)
+    low, high = proportion_confint(lost, n, alpha=0.1, method="wilson")
+    assert (found.value, found.confidence) == (lost / n, pytest.approx(0.9))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
 
 
 def test_no_flip_at_all_still_has_a_width():
