@@ -116,7 +116,7 @@ def test_an_audit_that_blames_no_planned_unit_does_not_loop(parse, quantize, mon
 def test_few_samples_work_and_are_told(conv_net, quantize) -> None:
     warning = "only 1 sample was observed"
     assert any(warning in line for line in quantize(conv_net, X[:1]).refusals)
-    assert not any("were observed" in line for line in quantize(conv_net, X).refusals)
+    assert not any("observed: ranges" in line for line in quantize(conv_net, X).refusals)
 
 
 def test_custom_ops_initializers_as_inputs_and_subgraphs_stay_float_and_are_told(parse, quantize):
