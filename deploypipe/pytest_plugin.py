@@ -286,13 +286,11 @@ class AgreementClaim:
 
     def at_least(self, limit: str | float) -> None:
         """Both predict the same class for at least ``"99%"`` of these samples."""
-        from deploypipe.core.errors import UserError
         from deploypipe.validate.judge import least_check
 
         least = _quantity(limit, "%")
         if not 1 < least <= 100:
-            told = f"expected a percentage such as '99%', got {limit!r}"
-            raise UserError(told, where="at_least", then="Above 1 %, at most 100 %")
+            raise ValueError(f"at_least: expected a percentage such as '99%', got {limit!r}")
         if isinstance(self.share, _Pending):
             self.claims.settle(self.share.check("agreement", least, "%", "least"))
         else:
