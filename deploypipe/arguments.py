@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from deploypipe.core.errors import UserError
-from deploypipe.core.options import value_of
+from deploypipe.core.options import given_in
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Set = Annotated[
@@ -94,20 +94,8 @@ def _limit(text: str) -> tuple[str, float]:
 def spec(text: str, where: str) -> dict[str, dict[str, Any]]:
     """``weight-only`` or ``weight-only:block=32,zero_points=true``: a name and its options."""
     name, _, options = text.partition(":")
-    given: dict[str, Any] = {}
-    for part in filter(str.strip, options.split(",")):
-        key, value = _option(part, where)
-        if key in given:
-            raise UserError(f"'{key}' comes twice", where=where)
-        given[key] = value
-    return {name.strip(): given}
-
-
-def _option(text: str, where: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"expected NAME:OPTION=VALUE, got {text!r}", where=where)
-    return name.strip(), value_of(value.strip())
+    parts = filter(str.strip, options.split(","))
+    return {name.strip(): given_in(parts, where, "Write NAME:OPTION=VALUE,OPTION=VALUE")}
 
 
 def specs(text: str, where: str) -> list[dict[str, dict[str, Any]]]:

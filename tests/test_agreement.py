@@ -96,7 +96,7 @@ def test_records_are_judged_by_the_metric_that_scored_them(tiny, bare, noisy, tm
 
 def test_no_model_agrees_with_more_than_all(tiny, bare):
     told = validate_models(tiny.model, tiny.model, bare[0], {}, QUICK)["accuracy"]
-    assert (told["drop_points"], told["low"]) == (0, 0)
+    assert (told["drop_points"], told["low"], told["method"]) == (0, 0, "wilson")
     assert 0 < told["high"] < 3
 
 

@@ -14,7 +14,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -221,6 +221,22 @@ def value_of(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def given_in(parts: Iterable[str], where: str, then: str | None = None) -> dict[str, Any]:
+    """Texts ``option=value`` as values by name.
+
+    Raises:
+        UserError: one is no such text, or names an option again.
+    """
+    given: dict[str, Any] = {}
+    for part in parts:
+        option, equals, value = (one.strip() for one in part.partition("="))
+        if not equals or option in given:
+            what = "comes twice" if equals else "is no OPTION=VALUE"
+            raise UserError(f"'{part.strip()}' {what}", where=where or None, then=then)
+        given[option] = value_of(value)
+    return given
 
 
 @dataclasses.dataclass(frozen=True)

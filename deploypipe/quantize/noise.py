@@ -79,11 +79,6 @@ def single(plan: QuantPlan, name: str) -> QuantPlan:
     return replace(plan, units=(unit,), tensors=own, kept_float={})
 
 
-def decibels_of(power: float) -> float:
-    """The inverse of :func:`power_of`."""
-    return -10 * math.log10(power) if power > 0 else EXACT
-
-
 def power_of(decibels: float) -> float:
     """Of an error so far below the signal, relative to the signal's."""
     return float(10 ** (-decibels / 10))

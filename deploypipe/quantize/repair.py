@@ -15,8 +15,9 @@ from deploypipe.core.progress import Progress
 from deploypipe.quantize.correct import Step, correct
 from deploypipe.quantize.correction import Correction, Draft
 from deploypipe.quantize.floor import Floor
-from deploypipe.quantize.noise import TABLES, Noise, decibels_of, noise_of, power_of
+from deploypipe.quantize.noise import TABLES, Noise, noise_of, power_of
 from deploypipe.quantize.placement import place
+from deploypipe.quantize.signal import decibels
 from deploypipe.quantize.sparing import Sparing, noisiest
 from deploypipe.quantize.workshop import NothingLeftError
 
@@ -47,7 +48,7 @@ def repaired(
     if math.isnan(short):
         return []
     plan, noise = corrected.made.plan, noise_of(corrected)
-    least = decibels_of(noise.together) + short
+    least = decibels(1.0, noise.together) + short
 
     def reached(draft: Draft) -> float:
         return least - floor.shortfall(draft)

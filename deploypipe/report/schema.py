@@ -127,8 +127,8 @@ class Accuracy(Section):
     ``one_sided`` says that ``confidence`` holds for either end of the interval by itself.
     ``samples_digest`` is that of the ``samples`` that were asked, which may be a part of the split.
     ``proven_margin_points`` is the smallest limit that would pass, ``provable_margin_points`` what
-    could be proven of equal models; ``method`` is ``tango`` or ``bca``.  ``of_reference`` says that
-    right is what the original answers.
+    could be proven of equal models; ``method`` is ``tango``, ``wilson`` or ``bca``.
+    ``of_reference`` says that right is what the original answers.
     """
 
     metric: str = "accuracy"

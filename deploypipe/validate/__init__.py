@@ -119,15 +119,8 @@ class MetricShelf(Shelf[Metric]):
 
 
 def _options(parts: Sequence[str], where: str) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    for part in parts:
-        option, equals, value = (one.strip() for one in part.partition("="))
-        if not equals or option in given:
-            what = "comes twice" if equals else "is no OPTION=VALUE"
-            then = "Separate options by commas: python:FILE.py:FUNCTION,whole=true"
-            raise UserError(f"'{part}' {what}", where=where or None, then=then)
-        given[option] = options.value_of(value)
-    return given
+    then = "Separate options by commas: python:FILE.py:FUNCTION,whole=true"
+    return options.given_in(parts, where, then)
 
 
 METRICS: MetricShelf = MetricShelf("metric", "deploypipe.validate.metrics", Metric)

@@ -133,13 +133,13 @@ def _with_proportions(bare: AccuracyComparison, pairs: Pairs) -> AccuracyCompari
     lost, won = int((was & ~now).sum()), int((~was & now).sum())
     scale, share = bare.scale, (lost - won) / n
     alike = bare.of_reference  # the reference is right by definition: nothing for McNemar to test
+    drop, method = drop_interval(lost, won, n, bare.confidence), "tango"
+    if alike and not won:
+        drop, method = share_interval(lost, n, bare.confidence), "wilson"
     return replace(
         bare,
-        drop=(
-            share_interval(lost, n, bare.confidence)
-            if alike and not won
-            else drop_interval(lost, won, n, bare.confidence)
-        ).map(lambda share: share * scale),
+        drop=drop.map(lambda share: share * scale),
+        method=method,
         flips_to_wrong=lost,
         flips_to_right=won,
         mcnemar_p=None if alike else mcnemar_p(lost, won),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from deploypipe.core.model_parts import ModelParts
-from deploypipe.core.tensors import TensorSpec
 from deploypipe.runtime import Session, Target
 from deploypipe.validate.alone import alone
 from deploypipe.validate.file_experiment import experiment_on
@@ -64,8 +63,3 @@ def opener(target: Target, model: Path | bytes | ModelParts) -> Opener:
         return target.open(model)
 
     return open_session
-
-
-def _signature(reference: Path, candidate: Path, target: Target) -> tuple[TensorSpec, ...]:
-    with target.open(reference) as first, target.open(candidate) as second:
-        return shared_inputs(first, second)
