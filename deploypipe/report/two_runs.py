@@ -222,14 +222,17 @@ def _times(first: Report, second: Report, same: bool) -> list[Change]:
 
 
 def _scores(first: Report, second: Report) -> list[Change]:
-    score = Score.of(second)
+    scores, score = [Score.of(one) for one in (first, second)], Score.of(second)
+    name = " / ".join(dict.fromkeys(one.name for one in scores))
     values = [_value(one) for one in (first, second)]
-    told = [Score.of(one).value(value) for one, value in zip((first, second), values, strict=True)]
+    told = [one.value(value) for one, value in zip(scores, values, strict=True)]
     change, note = words.NOTHING, "other samples"
-    if _same_samples(first, second) and values[0] is not None and values[1] is not None:
+    if scores[0] != score:
+        note = "other metrics"
+    elif _same_samples(first, second) and values[0] is not None and values[1] is not None:
         change, note = score.change(score.drop(values[0], values[1])), "the same samples"
-    rows = [Change(score.name, told[0], told[1], change, note)]
-    against = f"{score.name}, against the original"
+    rows = [Change(name, told[0], told[1], change, note)]
+    against = f"{name}, against the original"
     rows.append(Change(against, _drop(first), _drop(second), words.NOTHING))
     flips = [one.accuracy.flips_to_wrong if one.accuracy else None for one in (first, second)]
     rows.append(

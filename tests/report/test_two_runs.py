@@ -82,6 +82,16 @@ def test_of_another_original_no_speed_up_is_compared(
     assert row(compared(report, later), "speed-up").note == "other originals"
 
 
+def test_by_other_metrics_no_accuracy_is_compared(
+    report: dict[str, Any], later: dict[str, Any]
+) -> None:
+    later["accuracy"]["metric"] = "agreement"
+    runs = compared(report, later)
+    told = row(runs, f"{report['accuracy']['metric']} / agreement")
+    assert (told.change, told.note) == ("–", "other metrics")
+    assert told.first == row(compared(report, report), report["accuracy"]["metric"]).first
+
+
 def test_on_other_samples_no_accuracy_is_compared(
     report: dict[str, Any], later: dict[str, Any]
 ) -> None:
